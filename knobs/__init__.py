@@ -1,0 +1,1 @@
+"""knobs: neural-network experiments you can trust."""

@@ -1,0 +1,142 @@
+"""What a data set is to the engine: a spec, and three splits of arrays. NumPy only.
+
+The arrays of a data set are made once a machine, fingerprinted, and cached as `.npy` files that every worker maps into
+memory, so that eight workers hold one copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from knobs.errors import BadInputError
+
+if TYPE_CHECKING:
+    from knobs.config import DataConfig
+
+Task = Literal["regression", "binary", "multiclass"]
+Layout = Literal["vector", "sequence", "image"]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+METRICS: dict[str, tuple[str, ...]] = {
+    "regression": ("rmse", "r2"),
+    "binary": ("accuracy", "auroc", "average_precision", "calibration_error"),
+    "multiclass": ("accuracy",),
+}
+"""Metrics of each task, beside `loss`."""
+
+LOWER_IS_BETTER = frozenset({"loss", "rmse", "calibration_error"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Shapes and task of a data set, from which networks take their input and output sizes."""
+
+    task: Task
+    layout: Layout
+    """vector: (features,); sequence: (steps, features); image: (channels, height, width)."""
+    shape: tuple[int, ...]
+    """One sample's shape, without the batch."""
+    outputs: int
+    """Numbers the network returns for a sample: classes (multiclass), 1 (binary), targets (regression)."""
+    metric: str
+    """The metric that chooses checkpoints unless `training.monitor` names another."""
+
+    def __post_init__(self) -> None:
+        ranks = {"vector": 1, "sequence": 2, "image": 3}
+        if self.layout not in get_args(Layout) or len(self.shape) != ranks[self.layout]:
+            raise BadInputError(f"a {self.layout} cannot have shape {self.shape}")
+
+    @property
+    def features(self) -> int:
+        """Numbers in one sample."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Split:
+    """`x`: (samples, *spec.shape) float32; `y`: (samples,) int64 for classes, else (samples, outputs) float32."""
+
+    x: Array
+    y: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The three disjoint parts of a data set. Scaling statistics come from `train` alone."""
+
+    train: Split
+    val: Split
+    test: Split
+
+    def items(self) -> list[tuple[str, Split]]:
+        """Name and split, in the order train, val, test."""
+        return [("train", self.train), ("val", self.val), ("test", self.test)]
+
+
+def prepare(config: DataConfig, cache: Path) -> str:
+    """Make the data set if this machine's `cache` lacks it, and return the fingerprint of its arrays.
+
+    The fingerprint is a hash over names, shapes, types and bytes of what was really loaded. Several processes may call
+    this at once: each writes a folder of its own, and one rename wins.
+    """
+    folder = _folder(config, cache)
+    stamp = folder / "fingerprint"
+    if stamp.exists():
+        return stamp.read_text()
+    splits = config.load()
+    fingerprint = hash_splits(splits)
+    cache.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=cache, prefix=".making-"))
+    try:
+        for name, split in splits.items():
+            np.save(made / f"{name}_x.npy", np.ascontiguousarray(split.x))
+            np.save(made / f"{name}_y.npy", np.ascontiguousarray(split.y))
+        (made / "fingerprint").write_text(fingerprint)
+        try:
+            os.rename(made, folder)
+        except OSError:
+            if not stamp.exists():
+                raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return fingerprint
+
+
+def open_prepared(config: DataConfig, cache: Path) -> Splits:
+    """The prepared arrays, mapped into memory (copy on write: nobody changes another's)."""
+    prepare(config, cache)
+    folder = _folder(config, cache)
+
+    def split(name: str) -> Split:
+        return Split(*(np.load(folder / f"{name}_{part}.npy", mmap_mode="c") for part in "xy"))
+
+    return Splits(train=split("train"), val=split("val"), test=split("test"))
+
+
+def hash_splits(splits: Splits) -> str:
+    """Hash over names, shapes, types and bytes of all arrays."""
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        for part, array in (("x", split.x), ("y", split.y)):
+            digest.update(f"{name}.{part} {array.dtype.str} {array.shape} ".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _folder(config: DataConfig, cache: Path) -> Path:
+    """Named by the data knobs (the batch size is no property of the arrays) and the loader's code."""
+    from knobs.provenance import code_hash
+
+    knobs = {name: getattr(config, name) for name in config.__dataclass_fields__ if name != "batch_size"}
+    key = json.dumps([config.kind, knobs, code_hash([type(config).__module__])], sort_keys=True)
+    return cache / f"{config.kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"

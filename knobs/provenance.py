@@ -1,0 +1,134 @@
+"""Where a number comes from: code, environment, machine. What a receipt holds is collected here."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from knobs import discover
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROOM_PREFIXES = ("knobs", *discover.FOLDERS)
+
+ENGINE = "knobs.runner"
+"""The module from which everything that a training executes is imported."""
+
+
+def training_code_hash(model: str, data: str) -> str:
+    """Hash of the code that determines a run: the engine's part of it, the model's file and the data set's."""
+    return code_hash([ENGINE, f"models.{model}", f"datamodules.{data}"])
+
+
+def code_hash(modules: Iterable[str]) -> str:
+    """Hash over these modules and everything of ours that they import, comments and docstrings left out."""
+    waiting, seen = list(modules), dict[str, str]()
+    while waiting:
+        name = waiting.pop()
+        path = _source(name)
+        if name in seen or path is None:
+            continue
+        seen[name], imported = _parse(path, path.stat().st_mtime_ns)
+        waiting += imported
+    listing = "\n".join(f"{name} {digest}" for name, digest in sorted(seen.items()))
+    return hashlib.sha256(listing.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _parse(path: Path, _modified: int) -> tuple[str, list[str]]:
+    """A file's hash without comments and docstrings, and the modules of ours that it imports outside type checking."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported: list[str] = []
+
+    class Strip(ast.NodeTransformer):
+        def visit_If(self, node: ast.If) -> ast.AST | None:
+            is_typing = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+            return None if is_typing else self.generic_visit(node)
+
+        def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+            return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
+
+        def visit_Import(self, node: ast.Import) -> ast.AST:
+            imported.extend(alias.name for alias in node.names)
+            return node
+
+        def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+            if node.module:
+                imported.append(node.module)
+                imported.extend(f"{node.module}.{alias.name}" for alias in node.names)
+            return node
+
+    dump = ast.dump(Strip().visit(tree))
+    ours = [name for name in imported if name.partition(".")[0] in ROOM_PREFIXES]
+    return hashlib.sha256(dump.encode()).hexdigest(), ours
+
+
+def _source(name: str) -> Path | None:
+    """A module's file, found without importing it; None for a package or a name that is no module."""
+    room, _, rest = name.partition(".")
+    bases = (discover.SHIPPED,) if room == "knobs" else (discover.project_root(), discover.SHIPPED)
+    for base in bases:
+        path = base.joinpath(room, *rest.split(".")).with_suffix(".py") if rest else base / room / "__init__.py"
+        if path.is_file():
+            return path
+    return None
+
+
+@functools.cache
+def git_state(root: Path) -> tuple[str, str]:
+    """Commit and the diff against it ('' where clean); ('none', '') outside a repository."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=20)
+        return done.stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip(), git("diff", "HEAD")
+    except (OSError, subprocess.SubprocessError):
+        return "none", ""
+
+
+@functools.cache
+def packages() -> dict[str, str]:
+    """Every installed distribution and its exact version."""
+    found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
+    return dict(sorted(found.items(), key=lambda item: str(item[0]).lower()))
+
+
+def machine() -> dict[str, str]:
+    """What of this machine can change a rounding: platform, processor, instruction set."""
+    return {
+        "platform": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cpus": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def torch_state() -> dict[str, str]:
+    """Torch's version, instruction set and determinism flags, as they are in this process."""
+    import torch
+
+    return {
+        "torch": torch.__version__,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "deterministic_algorithms": str(torch.are_deterministic_algorithms_enabled()),
+        "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""),
+        "cuda": str(torch.version.cuda),
+    }
