@@ -87,15 +87,22 @@ def load(folder: str, name: str) -> ModuleType:
         raise BadInputError(f"{known[name]} does not import: {type(error).__name__}: {error}") from error
 
 
-def find(name: str) -> tuple[str, ModuleType]:
-    """The study or ablation of this name, with its folder; names are unique across the two."""
+def find_file(name: str) -> str:
+    """The folder of the study or ablation of this name; names are unique across the two. Imports nothing."""
     places = {folder: files(folder) for folder in ("studies", "experiments")}
     found = [folder for folder, known in places.items() if name in known]
     if len(found) > 1:
         raise BadInputError(f"{name!r} names both a study and an ablation; rename one of the two files")
     if not found:
-        raise BadInputError(f"no study or ablation named {name!r}" + nearest(name, {n for k in places.values() for n in k}))
-    return found[0], load(found[0], name)
+        every = {known for names in places.values() for known in names}
+        raise BadInputError(f"no study or ablation named {name!r}" + nearest(name, every))
+    return found[0]
+
+
+def find(name: str) -> tuple[str, ModuleType]:
+    """The study or ablation of this name, imported, with its folder."""
+    folder = find_file(name)
+    return folder, load(folder, name)
 
 
 def the_one(module: ModuleType, wanted: type[T]) -> T:

@@ -1,0 +1,39 @@
+"""Handwritten digits, 8 by 8 pixels, 1,797 images (scikit-learn's copy of the UCI set)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from datamodules._splits import stratified
+from knobs.config import DataConfig, part
+from knobs.data import DataSpec, Split, Splits
+
+
+@part
+class Digits(DataConfig):
+    """Images of 17 grey levels (Alpaydin & Kaynak 1998), ten classes, split at random with classes in proportion."""
+
+    validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
+    """Part of the images held for validation."""
+    test: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    """Part of the images held for test."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Fixes which images go where."""
+
+    def spec(self) -> DataSpec:
+        """One channel of 8 by 8; ten classes."""
+        return DataSpec(task="multiclass", layout="image", shape=(1, 8, 8), outputs=10, metric="accuracy")
+
+    def load(self) -> Splits:
+        """Read the images; subtract the mean and divide by the standard deviation of the training pixels."""
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        parts = stratified(bunch.data, bunch.target, self.validation, self.test, self.split_seed)
+        pixels = bunch.data[parts[0]]
+        scaled = ((bunch.data - pixels.mean()) / pixels.std()).astype(np.float32).reshape(-1, *self.spec().shape)
+        train, val, test = (Split(scaled[rows], bunch.target[rows].astype(np.int64)) for rows in parts)
+        return Splits(train=train, val=val, test=test)

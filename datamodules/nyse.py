@@ -1,0 +1,59 @@
+"""New York Stock Exchange, daily, 1962-1986: log trading volume from the days before (ISLP)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from datamodules._files import read_table
+from knobs.config import DataConfig, part
+from knobs.data import DataSpec, Split, Splits
+
+SERIES = ("DJ_return", "log_volume", "log_volatility")
+DAYS = ("mon", "tues", "wed", "thur", "fri")
+
+
+@part
+class NYSE(DataConfig):
+    """Section 10.9.6 of James et al., An Introduction to Statistical Learning with Python (2023), with its split.
+
+    A sample is the `lags` days before a day, oldest first: Dow-Jones return, log volume, log volatility. The target is
+    that day's log volume. Training and validation are before 1980, test from 1980 on.
+    """
+
+    lags: Annotated[int, Field(ge=1, le=250)] = 5
+    """Days that a sample looks back over."""
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Part of the training period that is held for validation: its last days."""
+    scaling: Literal["train", "book"] = "train"
+    """Where each series' mean and standard deviation come from. train: the training days. book: all days, test included,
+    as the book's lab has it (a leak, if a small one)."""
+    day_of_week: bool = False
+    """Tell each step the weekday of the day to predict, as five more features (0 or 1)."""
+
+    def spec(self) -> DataSpec:
+        """(lags, 3) numbers a sample, or (lags, 8) with the weekday; one output, in standard deviations."""
+        features = len(SERIES) + (len(DAYS) if self.day_of_week else 0)
+        return DataSpec(task="regression", layout="sequence", shape=(self.lags, features), outputs=1, metric="r2")
+
+    def load(self) -> Splits:
+        """Read the series, cut the windows, and scale."""
+        table = read_table("nyse")
+        series = np.stack([np.array(table[name], dtype=np.float64) for name in SERIES], axis=1)
+        before = table["train"].index("False")  # days are in order; from this one on they are test
+        days = np.arange(self.lags, len(series))  # those with a full window behind them
+        known = days[days < before]
+        held = max(1, round(self.validation * len(known)))
+        first_held = known[-held]
+        fitted = series if self.scaling == "book" else series[:first_held]
+        series = (series - fitted.mean(0)) / fitted.std(0)
+        x = series[days[:, None] - np.arange(self.lags, 0, -1)]
+        if self.day_of_week:
+            one_hot = np.array([[day == name for name in DAYS] for day in table["day_of_week"]], dtype=np.float64)
+            x = np.concatenate([x, np.repeat(one_hot[days][:, None], self.lags, axis=1)], axis=2)
+        x, y = x.astype(np.float32), series[days, SERIES.index("log_volume"), None].astype(np.float32)
+        masks = (days < first_held, (days >= first_held) & (days < before), days >= before)
+        train, val, test = (Split(x[mask], y[mask]) for mask in masks)
+        return Splits(train=train, val=val, test=test)

@@ -1,0 +1,134 @@
+"""Batches by index from tensors that already lie on the device: no loader processes, no per-sample collate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+
+from knobs.data import Splits, open_prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from knobs.config import RunConfig
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+EVALUATION_SAMPLES = 4096
+"""Samples in one forward pass of an evaluation."""
+
+GATHER_BYTES = 1 << 26
+"""Up to this size the samples of several batches are gathered at once and then sliced."""
+
+
+class Interval:
+    """The batches of the optimizer steps `begin`..`end` (excluded), between two validations.
+
+    The order of epoch e is a permutation drawn from (seed, e) alone, so that any step's batch can be had without the
+    steps before it. Iterating yields (x, y): (batch, *spec.shape) and the targets.
+    """
+
+    def __init__(self, data: InMemoryData, begin: int, end: int) -> None:
+        self.data, self.begin, self.end = data, begin, end
+
+    def __iter__(self) -> Iterator[Pair]:
+        step = self.begin
+        while step < self.end:
+            epoch, offset = divmod(step, self.data.steps_per_epoch)
+            count = min(self.end - step, self.data.steps_per_epoch - offset, self.data.gather_batches)
+            size = self.data.batch_size
+            chosen = self.data.permutation(epoch)[offset * size : (offset + count) * size]
+            x, y = self.data.train
+            yield from zip(x[chosen].split(size), y[chosen].split(size), strict=True)
+            step += count
+
+
+class InMemoryData(LightningDataModule):
+    """The splits of a prepared data set as tensors on one device. One training "batch" for Lightning is an interval."""
+
+    def __init__(self, config: RunConfig, cache: Path, device: torch.device) -> None:
+        super().__init__()
+        dtype = torch.float64 if config.training.precision == "64" else torch.float32
+        splits: Splits = open_prepared(config.data, cache)
+
+        def tensors(name: str) -> Pair:
+            split = getattr(splits, name)
+            x, y = torch.from_numpy(split.x), torch.from_numpy(split.y)
+            return (x.to(device, dtype) if x.is_floating_point() else x.to(device)), (
+                y.to(device, dtype) if y.is_floating_point() else y.to(device)
+            )
+
+        self.train, self.val, self.test = tensors("train"), tensors("val"), tensors("test")
+        self.seed = config.seed
+        self.batch_size = min(config.data.batch_size, len(self.train[0]))
+        self.steps_per_epoch = len(self.train[0]) // self.batch_size
+        self.val_every = config.training.val_every or self.steps_per_epoch
+        self.max_steps = config.training.max_steps
+        self.start = 0
+        batch_bytes = self.train[0][: self.batch_size].nbytes
+        self.gather_batches = max(1, GATHER_BYTES // max(1, batch_bytes))
+        self._epoch: tuple[int, torch.Tensor] | None = None
+
+    def permutation(self, epoch: int) -> torch.Tensor:
+        """Order of the training samples in this epoch, on the device: a function of (seed, epoch)."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
+            order = torch.randperm(len(self.train[0]), generator=generator).to(self.train[0].device)
+            self._epoch = (epoch, order)
+        return self._epoch[1]
+
+    def intervals_left(self) -> int:
+        """Validations from `start` to `max_steps`, the last one included."""
+        return -(-self.max_steps // self.val_every) - self.start // self.val_every
+
+    def train_dataloader(self) -> Any:
+        """One interval an epoch of Lightning's."""
+        return _OneInterval(self)
+
+    def val_dataloader(self) -> Any:
+        """The validation split in large batches."""
+        return _Batches(self.batches(self.val))
+
+    def batches(self, split: Pair) -> list[Pair]:
+        """A whole split in as few forward passes as memory comfortably holds."""
+        return list(zip(split[0].split(EVALUATION_SAMPLES), split[1].split(EVALUATION_SAMPLES), strict=True))
+
+
+class _Batches:
+    """A loader over batches that are there already (Lightning would take a list for several loaders)."""
+
+    def __init__(self, batches: list[Pair]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.batches)
+
+
+class _OneInterval:
+    """What Lightning takes for a loader: each pass over it yields the next interval, once."""
+
+    def __init__(self, data: InMemoryData) -> None:
+        self.data = data
+        self.next = data.start
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Interval]:
+        begin = self.next
+        self.next = min((begin // self.data.val_every + 1) * self.data.val_every, self.data.max_steps)
+        yield Interval(self.data, begin, self.next)
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """One 63-bit seed from two numbers (a SplitMix64 round: neighbours land far apart)."""
+    z = (seed + (epoch + 1) * 0x9E3779B97F4A7C15) & (2**64 - 1)
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return (z ^ (z >> 31)) & (2**63 - 1)

@@ -1,0 +1,63 @@
+"""What a worker is asked to do and what it answers. Imports no torch: the driver speaks this too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+State = Literal["finished", "pruned", "diverged", "out_of_memory", "interrupted", "failed", "lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training (or its continuation) by one worker."""
+
+    run: str
+    """The MLflow run's id."""
+    config: str
+    """`RunConfig.to_json()`."""
+    folder: Path
+    """Where this attempt, and no other, writes its checkpoints."""
+    cache: Path
+    """Prepared data sets of this machine."""
+    resume: tuple[Path, ...] = ()
+    """Checkpoints of earlier attempts, the furthest first; a damaged one falls back to the next."""
+    test: bool = False
+    """Whether the test split is read at the end."""
+    asks: str | None = None
+    """A metric whose value is reported after each validation, for a pruner's answer."""
+    evaluate: Path | None = None
+    """Do not train: read the test split with this checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Values of the curves at one optimizer step."""
+
+    step: int
+    values: dict[str, float]
+    time_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended."""
+
+    state: State
+    message: str = ""
+    """One line: what happened, where it did not finish."""
+    best_step: int = -1
+    summary: dict[str, float] = field(default_factory=dict)
+    """Values at the checkpoint that validation chose: `best/...`, `test/...`, and `system/...`."""
+    checkpoint: Path | None = None
+    """The chosen weights, or, interrupted, where to go on from."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Torch's version, instruction set, device, threads, flags: what could change a bit."""
+    log: str = ""
+    """What happened in the worker while it ran: warnings, checkpoints, a traceback."""
+
+
+def newest_checkpoints(folder: Path) -> list[Path]:
+    """The resumable checkpoints of a run under `folder` (one subfolder an attempt), the furthest first."""
+    return sorted(folder.glob("*/step-*.ckpt"), key=lambda path: (path.name, path.parent.name), reverse=True)

@@ -1,0 +1,1 @@
+"""Driving: one process plans and records, workers train."""

@@ -1,0 +1,213 @@
+"""`knobs run` and `knobs study`: from checked input to the record."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+from knobs import discover
+from knobs.config import RunConfig
+from knobs.errors import AnswerNoError, BadInputError
+from knobs.launch.driver import Driver
+from knobs.launch.list_plan import ListPlan
+from knobs.launch.progress import Progress
+from knobs.launch.session import Session, only_driver, say, warn
+from knobs.launch.study_plan import StudyPlan, changes, identity
+from knobs.launch.task import Task
+from knobs.study import Study
+from knobs.tracking import Row, Tracker
+
+
+def with_typed_knobs(config: RunConfig, typed: dict[str, str]) -> RunConfig:
+    """A config with knobs as they were typed on the command line; kinds first, since they decide what else there is."""
+    for name, text in sorted(typed.items(), key=lambda item: not item[0].endswith(".kind")):
+        config = config.with_knobs({name: config.parse_knob(name, text)})
+    return config
+
+
+def check_buildable(config: RunConfig) -> None:
+    """Raises `BadInputError`, one sentence, where the network cannot take the data."""
+    config.model.build(config.data.spec())
+
+
+def baseline_of(name: str) -> RunConfig:
+    """The baseline of a study or an ablation."""
+    folder, module = discover.find(name)
+    if folder == "studies":
+        return discover.the_one(module, Study).baseline
+    raise BadInputError(f"{name!r} is no study")
+
+
+def run(session: Session, name: str, typed: dict[str, str], source: str | None) -> None:
+    """Train a baseline, or a recorded run's config, with these knobs; read validation and test."""
+    if source is None:
+        config, experiment, origin = baseline_of(name), name, {}
+        config = with_typed_knobs(config, typed)
+        check_buildable(config)
+        tracker, driver, display = session.open(name)
+    else:
+        tracker, driver, display = session.open(source[:8])
+        row = tracker.get(source)
+        if "knobs.config" not in row.tags:
+            raise BadInputError(f"run {source} was not recorded by knobs: it has no config")
+        config = with_typed_knobs(RunConfig.from_json(row.tags["knobs.config"]), typed)
+        check_buildable(config)
+        experiment = name = row.tags.get("knobs.study") or row.tags.get("knobs.name", "runs")
+        origin = {"knobs.from": source}
+    tags = {"knobs.kind": "run", "knobs.name": name, **origin}
+    shown = "run" + "".join(f" {text}" for text in typed.values())
+    metric = f"val/{config.training.monitor or config.data.spec().metric}"
+    with only_driver(session.places, f"{name}.run-{config.digest('')[:12]}"):
+        task = Task("run", config, shown[:18].strip(), tags, test=True, metric=metric)
+        _take_up_interrupted(tracker, task, experiment)
+        plan = ListPlan(experiment, [task])
+        with display:
+            driver.run(plan)
+    outcome = plan.outcomes["run"]
+    if outcome.state != "finished":
+        raise AnswerNoError(f"the run ended as {outcome.state}: {outcome.message} (run {task.run})")
+    values = outcome.summary
+    for split in ("best/val", "best/train", "test"):
+        line = "  ".join(f"{k.rpartition('/')[2]} {v:.4f}" for k, v in values.items() if k.startswith(f"{split}/"))
+        say(f"{split.removeprefix('best/'):<6} {line}")
+    say(f"at step {int(values['best/step'])} of {config.training.max_steps}; run {task.run}")
+    say("look further: knobs ui")
+
+
+def _take_up_interrupted(tracker: Tracker, task: Task, experiment: str) -> None:
+    """If this very run was interrupted before, go on with it."""
+    where = tracker.experiment(experiment)
+    for row in tracker.search("tags.`knobs.kind` = 'run' and tags.`knobs.state` != 'finished'", where):
+        unfinished = row.state == "interrupted" or row.status == "RUNNING"
+        if unfinished and row.tags.get("knobs.config") == task.config.to_json():
+            task.run, task.name = row.id, row.name
+            task.attempt, task.deaths = int(row.tags["knobs.attempt"]), int(row.tags.get("knobs.deaths", "0"))
+            points = tracker.curve(row.id, "train/loss")
+            task.recorded = points[-1][0] if points else -1
+            return
+
+
+def study(
+    session: Session,
+    name: str,
+    typed: dict[str, str],
+    *,
+    trials: int | None = None,
+    timeout: float | None = None,
+    sampler: str | None = None,
+    pruner: str | None = None,
+    seed: int | None = None,
+    record_as: str | None = None,
+) -> None:
+    """Launch a study, or go on with it, up to a total of trials; then read the test split with the winner."""
+    found = load_study(name, typed, sampler=sampler, pruner=pruner, seed=seed)
+    check_buildable(found.baseline)
+    total = trials if trials is not None else found.trials
+    if len(session.devices) > found.lag:
+        warn(f"{len(session.devices)} workers but a lag of {found.lag}: some will idle; the lag is part of the study")
+    name = record_as or name
+    tracker, driver, display = session.open(name)
+    with only_driver(session.places, name):
+        deadline = None if timeout is None else time.monotonic() + timeout
+        plan = StudyPlan(name, found, tracker, total=total, deadline=deadline)
+        parent, rows = open_parent(tracker, name, found, fresh=session.fresh)
+        plan.open(parent, rows)
+        if plan.search.history or plan.resumed:
+            say(f"{name}: goes on after {len(plan.search.history)} trials, {len(plan.resumed)} interrupted")
+        state = "interrupted"
+        try:
+            with display:
+                driver.run(plan)
+            state = "finished"
+            if plan.objectives:
+                _read_test(driver, display, tracker, plan, parent)
+        finally:
+            _close_parent(tracker, plan, parent, state)
+    report_study(tracker, driver, plan, parent)
+
+
+def load_study(
+    name: str, typed: dict[str, str], *, sampler: str | None = None, pruner: str | None = None, seed: int | None = None
+) -> Study:
+    """The study in the file of this name, changed as the command line says."""
+    if name in discover.files("experiments"):
+        raise BadInputError(f"{name!r} is an ablation; run it with: knobs ablate {name}")
+    found = discover.the_one(discover.load("studies", name), Study)
+    changed = {"sampler": sampler, "pruner": pruner, "seed": seed}
+    found = replace(found, **{key: value for key, value in changed.items() if value is not None})
+    return replace(found, baseline=with_typed_knobs(found.baseline, typed)) if typed else found
+
+
+def open_parent(tracker: Tracker, name: str, found: Study, *, fresh: bool) -> tuple[str, list[Row]]:
+    """The study's parent run and its recorded trials. Raises `BadInputError` where they belong to another study."""
+    experiment = tracker.experiment(name)
+    parents = tracker.search("tags.`knobs.kind` = 'study'", experiment)
+    current = [row for row in parents if "knobs.retired" not in row.tags]
+    mine = json.loads(json.dumps(identity(found)))
+    if fresh:
+        for row in current:
+            tracker.tag(row.id, {"knobs.retired": "true"})
+    elif current:
+        old = json.loads(current[0].tags["knobs.identity"])
+        if differ := changes(old, mine):
+            raise BadInputError(
+                f"{name} was started with other settings: {'; '.join(differ[:3])}"
+                f"{f' and {len(differ) - 3} more' if len(differ) > 3 else ''}\n"
+                f"two ways on: record it under a new name (--as NAME), or set the old trials aside (--fresh)"
+            )
+        rows = tracker.search(f"tags.`mlflow.parentRunId` = '{current[0].id}'", experiment)
+        tracker.reopen(current[0].id, {"knobs.state": "running"})
+        return current[0].id, rows
+    tags = {"knobs.kind": "study", "knobs.study": name, "knobs.identity": json.dumps(mine), "knobs.state": "running"}
+    return tracker.create(experiment, name[:18], tags, {"metric": found.metric, "direction": found.direction}), []
+
+
+def _read_test(driver: Driver, display: Progress, tracker: Tracker, plan: StudyPlan, parent: str) -> None:
+    """The winner's test metrics, read once."""
+    number = plan.best_number()
+    rows = tracker.search(f"tags.`mlflow.parentRunId` = '{parent}'", tracker.experiment(plan.name))
+    row = next(row for row in rows if row.tags["knobs.trial"] == str(number))
+    for other in rows:
+        if "knobs.winner" in other.tags and other.id != row.id:
+            tracker.tag(other.id, {"knobs.winner": "false"})
+    if "knobs.test_read" not in row.tags:
+        holder = row.tags.get("knobs.reused_from", row.id)
+        checkpoint = tracker.artifact(holder, "checkpoints/best.ckpt")
+        config = RunConfig.from_json(row.tags["knobs.config"])
+        task = Task("winner", config, row.name, {}, test=True, evaluate=checkpoint, run=row.id, closed=row.state)
+        task.attempt = int(row.tags["knobs.attempt"])
+        with display:
+            driver.run(ListPlan(plan.name, [task]))
+    tracker.tag(row.id, {"knobs.winner": "true"})
+
+
+def _close_parent(tracker: Tracker, plan: StudyPlan, parent: str, state: str) -> None:
+    done = len(plan.search.history)
+    summary = {f"trials/{name}": float(count) for name, count in plan.counts.items()} | {"trials/done": float(done)}
+    if plan.objectives:
+        summary[f"best/{plan.study.metric}"] = plan.objectives[plan.best_number()]
+        tracker.tag(parent, {"knobs.best_trial": str(plan.best_number())})
+    tracker.summary(parent, summary, done)
+    tracker.end(parent, "FINISHED" if state == "finished" else "KILLED", {"knobs.state": state})
+
+
+def report_study(tracker: Tracker, driver: Driver, plan: StudyPlan, parent: str) -> None:
+    """The last lines: the best trial, the five best, and where to look further."""
+    from knobs.launch.tables import best_trials
+
+    if not plan.objectives:
+        raise AnswerNoError(f"{plan.name}: none of {len(plan.search.history)} trials finished ({_counts(plan)})")
+    best_trials(tracker, plan, parent)
+    idle, busy = driver.idle_seconds, driver.busy_seconds
+    share = idle / (idle + busy) if idle + busy else 0.0
+    say(f"{len(plan.search.history)} trials: {_counts(plan)}; devices idle {share:.1%} of the time")
+    say("look further:")
+    say(f"  knobs status {plan.name}")
+    say("  knobs ui")
+    if not plan.tracker.places.storage:
+        say(f"  optuna-dashboard {tracker.places.optuna_url}")
+
+
+def _counts(plan: StudyPlan) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(plan.counts.items()))

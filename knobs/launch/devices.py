@@ -1,0 +1,134 @@
+"""Which devices there are, and the environment in which a worker sees exactly one of them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from knobs.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Device:
+    """One slot for one worker."""
+
+    label: str
+    """`cpu:0`, `cuda:1`, `cuda:1/0` (two workers on one GPU), `mps`."""
+    kind: str
+    """`cpu`, `cuda` or `mps`: what torch calls it in the worker."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Set before torch is imported."""
+
+
+def available_cpus() -> int:
+    """Cores that this process may use (affinity, then a container's quota)."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return count
+
+
+def count_cuda() -> int:
+    """CUDA devices that torch sees here, with `CUDA_VISIBLE_DEVICES` as it was inherited."""
+    if sys.platform == "darwin" or not any(map(glob.glob, ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/nvhost*"))):
+        return 0  # no driver, so no need to import torch only to ask
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def has_mps() -> bool:
+    """Whether torch can use Apple's GPU."""
+    if sys.platform != "darwin":
+        return False
+    import torch
+
+    return torch.backends.mps.is_available()
+
+
+def parse(
+    spec: str,
+    per_device: int = 1,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    cuda_count: Callable[[], int] = count_cuda,
+    mps: Callable[[], bool] = has_mps,
+    cpus: Callable[[], int] = available_cpus,
+) -> list[Device]:
+    """The workers' devices for `auto`, `cpu:N`, `cuda`, `cuda:0,1` or `mps`; K workers on each with `per_device`.
+
+    `cuda:I` is an index into what an inherited `CUDA_VISIBLE_DEVICES` (indices or UUIDs) leaves visible. Raises
+    `BadInputError` for a device that is not there.
+    """
+    if per_device < 1:
+        raise BadInputError(f"--per-device {per_device}: at least 1")
+    if spec == "auto":
+        if cuda_count() > 0:
+            return parse("cuda", per_device, environ=environ, cuda_count=cuda_count)
+        if mps():
+            return parse("mps", per_device, mps=mps)
+        spec = f"cpu:{cpus()}"
+    if match := re.fullmatch(r"cpu(?::(\d+))?", spec):
+        workers = int(match[1] or 1)
+        if workers < 1:
+            raise BadInputError(f"--devices {spec}: at least one worker, e.g. cpu:2")
+        return _slots([_cpu(i) for i in range(workers)], per_device)
+    if spec == "mps":
+        if not mps():
+            raise BadInputError("--devices mps: this machine has no Apple GPU that torch can use; there is cpu:N")
+        return _slots([Device("mps", "mps", {"KNOBS_DEVICE": "mps"})], per_device)
+    if match := re.fullmatch(r"cuda(?::(\d+(?:,\d+)*))?", spec):
+        visible = _visible(environ.get("CUDA_VISIBLE_DEVICES"), cuda_count())
+        chosen = list(range(len(visible))) if match[1] is None else [int(i) for i in match[1].split(",")]
+        if not visible:
+            raise BadInputError(f"--devices {spec}: no CUDA device is visible here; there is cpu:{cpus()}")
+        if absent := [i for i in chosen if i >= len(visible)]:
+            raise BadInputError(f"--devices {spec}: there is no cuda:{absent[0]}; visible are 0 to {len(visible) - 1}")
+        if len(set(chosen)) < len(chosen):
+            raise BadInputError(f"--devices {spec}: a device is named twice; --per-device K puts K workers on each")
+        return _slots([_cuda(i, visible[i]) for i in chosen], per_device)
+    raise BadInputError(f"--devices {spec}: not understood; use auto, cpu:N, cuda:0,1 or mps")
+
+
+def _visible(inherited: str | None, count: int) -> list[str]:
+    """Ids that mean these devices in a child's `CUDA_VISIBLE_DEVICES`; CUDA's own list ends at the first bad entry."""
+    if inherited is None:
+        return [str(i) for i in range(count)]
+    ids: list[str] = []
+    for entry in (entry.strip() for entry in inherited.split(",")):
+        if not entry or entry == "-1":
+            break
+        ids.append(entry)
+    return ids[:count]
+
+
+def _cpu(index: int) -> Device:
+    # One OpenMP thread at the start; a run's `training.threads` raises it. No GPU: a CPU worker never touches one.
+    environment = {"KNOBS_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return Device(f"cpu:{index}", "cpu", environment)
+
+
+def _cuda(index: int, identity: str) -> Device:
+    environment = {
+        "KNOBS_DEVICE": "cuda",
+        "CUDA_VISIBLE_DEVICES": identity,
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what cuBLAS asks for to be deterministic
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+    return Device(f"cuda:{index}", "cuda", environment)
+
+
+def _slots(devices: list[Device], per_device: int) -> list[Device]:
+    if per_device == 1:
+        return devices
+    return [Device(f"{d.label}/{k}", d.kind, d.environment) for d in devices for k in range(per_device)]

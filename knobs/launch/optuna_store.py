@@ -1,0 +1,138 @@
+"""Optuna's store, kept for Optuna's own tools: a mirror of what MLflow holds, rebuilt wherever it differs."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from knobs.errors import StoreError
+from knobs.places import Places, without_password
+from knobs.study import Asked, Study
+from knobs.tracking import file_lock, retry
+
+logging.getLogger("optuna.storages").setLevel(logging.CRITICAL)
+
+
+class OptunaStore:
+    """One study in Optuna's database. Its trials have our numbers, since they are written in that order."""
+
+    def __init__(self, places: Places, name: str, study: Study) -> None:
+        self.places, self.name, self.study = places, name, study
+        self.url = places.optuna_url
+        self.storage = self._open()
+        self.direction = StudyDirection.MAXIMIZE if study.direction == "maximize" else StudyDirection.MINIMIZE
+        self.ids: dict[int, int] = {}
+
+    def sync(self, ended: Mapping[int, FrozenTrial], waiting: Mapping[int, FrozenTrial]) -> bool:
+        """Make the store say what MLflow says; true where it had to be rebuilt."""
+        wanted = [{**ended, **waiting}[number] for number in range(len(ended) + len(waiting))]
+        with file_lock(self.places.folder / ".optuna.lock"):
+            try:
+                study_id = self._call(lambda: self.storage.get_study_id_from_name(self.name))
+                there = self._call(lambda: self.storage.get_all_trials(study_id, deepcopy=False))
+            except KeyError:
+                study_id, there = None, []
+            same = study_id is not None and len(there) == len(wanted)
+            same = same and all(_same(old, new) for old, new in zip(there, wanted, strict=True))
+            if same:
+                self.study_id, self.ids = study_id, {trial.number: trial._trial_id for trial in there}
+                return False
+            if study_id is not None:
+                self._call(lambda: self.storage.delete_study(study_id))
+            self.study_id = self._call(lambda: self.storage.create_new_study([self.direction], self.name))
+            self._call(lambda: self.storage.set_study_user_attr(self.study_id, "metric", self.study.metric))
+            self.ids = {n: self._create(trial) for n, trial in enumerate(wanted)}
+            return study_id is not None or bool(wanted)
+
+    def started(self, asked: Asked) -> None:
+        """The trial is RUNNING."""
+        if asked.number not in self.ids:
+            running = create_trial(
+                state=TrialState.RUNNING, params=dict(asked.trial.params), distributions=asked.trial.distributions
+            )
+            self.ids[asked.number] = self._create(running)
+        else:
+            self._state(asked.number, TrialState.RUNNING)
+
+    def waits(self, number: int) -> None:
+        """The trial will be gone on with."""
+        self._state(number, TrialState.WAITING)
+
+    def ended(self, number: int, trial: FrozenTrial, user_attrs: Mapping[str, Any]) -> None:
+        """The trial has ended: its curve, its constraint, its state and value."""
+        trial_id = self.ids[number]
+        for step, value in trial.intermediate_values.items():
+            self._call(lambda step=step, value=value: self.storage.set_trial_intermediate_value(trial_id, step, value))
+        for key, attr in trial.system_attrs.items():
+            self._call(lambda key=key, attr=attr: self.storage.set_trial_system_attr(trial_id, key, attr))
+        for key, attr in user_attrs.items():
+            self._call(lambda key=key, attr=attr: self.storage.set_trial_user_attr(trial_id, key, attr))
+        self._state(number, trial.state, trial.values)
+
+    def _create(self, trial: FrozenTrial) -> int:
+        return int(self._call(lambda: self.storage.create_new_trial(self.study_id, trial)))
+
+    def _state(self, number: int, state: TrialState, values: Any = None) -> None:
+        self._call(lambda: self.storage.set_trial_state_values(self.ids[number], state, values))
+
+    def _call(self, call: Any) -> Any:
+        def plain() -> Any:
+            try:
+                return call()
+            except optuna.exceptions.StorageInternalError as error:
+                raise OSError(str(error.__cause__ or error)) from error
+
+        try:
+            return retry(plain)
+        except StoreError as error:
+            raise StoreError(f"Optuna's store failed, the record is safe in MLflow: {error}") from None
+
+    def _open(self) -> optuna.storages.RDBStorage:
+        try:
+            with warnings.catch_warnings(), file_lock(self.places.folder / ".optuna.lock"):
+                warnings.simplefilter("ignore")
+                return self._open_or_replace()
+        except (sqlalchemy.exc.SQLAlchemyError, RuntimeError, ImportError) as error:
+            text = without_password(str(error)).partition("\n")[0]
+            raise StoreError(f"{without_password(self.url)} does not open as an Optuna store: {text}") from None
+
+    def _open_or_replace(self) -> optuna.storages.RDBStorage:
+        try:
+            return _storage(self.url)
+        except (sqlalchemy.exc.DatabaseError, RuntimeError, AssertionError):
+            if not self.url.startswith("sqlite:///") or self.places.storage:
+                raise
+            file = Path(self.url.removeprefix("sqlite:///"))  # damaged, or of a start that was killed: set aside
+            with suppress(OSError):
+                file.replace(file.with_suffix(".damaged"))
+            return _storage(self.url)
+
+
+def _storage(url: str) -> optuna.storages.RDBStorage:
+    storage = optuna.storages.RDBStorage(url)
+    if url.startswith("sqlite"):
+
+        @sqlalchemy.event.listens_for(storage.engine, "connect")
+        def _(connection: Any, _record: Any) -> None:
+            # The mirror is rebuilt from MLflow whenever it is behind, so it need not wait for the disk.
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.execute("PRAGMA busy_timeout=20000")
+
+        storage.engine.dispose()
+    return storage
+
+
+def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
+    """Whether the store's trial already says what it should; a trial that waits may stand there as running."""
+    if old.state != new.state or old.params != new.params:
+        return False
+    return old.values == new.values and old.intermediate_values == new.intermediate_values

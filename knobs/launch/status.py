@@ -1,0 +1,99 @@
+"""`knobs status`: what is in the record."""
+
+from __future__ import annotations
+
+import csv
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from knobs import discover
+from knobs.errors import BadInputError, nearest
+from knobs.launch.tables import short, varying
+from knobs.places import Places
+from knobs.tracking import Row, Tracker
+
+SAME = {"reused": "finished"}
+"""States that differ by how a value was come by, not in the value."""
+
+
+def show(name: str | None, *, as_csv: bool) -> None:
+    """All studies and runs, or one study's trials (as CSV: what is the same wherever the study ran)."""
+    places = Places.of(discover.project_root())
+    if places.tracking_uri is None and not places.database.exists():
+        raise BadInputError(f"nothing is recorded yet in {places.folder}; start with: knobs study NAME")
+    tracker = Tracker(places)
+    if name is None:
+        if as_csv:
+            raise BadInputError("--csv needs the name of a study")
+        _overview(tracker)
+        return
+    parent, rows = trials_of(tracker, name)
+    if as_csv:
+        _csv(parent, rows)
+    else:
+        _table(name, parent, rows)
+
+
+def trials_of(tracker: Tracker, name: str) -> tuple[Row, list[Row]]:
+    """A study's current parent run, and its trials by number. Raises `BadInputError` for an unknown one."""
+    known = {experiment.name: experiment.experiment_id for experiment in tracker.experiments()}
+    parents: list[Row] = []
+    if name in known:
+        found = tracker.search("tags.`knobs.kind` = 'study'", known[name])
+        parents = [row for row in found if "knobs.retired" not in row.tags]
+    if not parents:
+        raise BadInputError(f"no study named {name!r} is recorded" + nearest(name, set(known) - {"Default"}))
+    rows = tracker.search(f"tags.`mlflow.parentRunId` = '{parents[0].id}'", known[name])
+    return parents[0], sorted(rows, key=lambda row: int(row.tags["knobs.trial"]))
+
+
+def _csv(parent: Row, rows: list[Row]) -> None:
+    metric = parent.params["metric"]
+    knobs = list(dict.fromkeys(knob for row in rows for knob in row.params))
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["trial", "state", metric, "steps", *knobs])
+    for row in rows:
+        value = row.metrics.get(f"best/{metric}")
+        steps = row.metrics.get("best/step")
+        shown = ["" if value is None else repr(value), "" if steps is None else int(steps)]
+        cells = [row.params.get(knob, "") for knob in knobs]
+        out.writerow([row.tags["knobs.trial"], SAME.get(row.state, row.state), *shown, *cells])
+
+
+def _table(name: str, parent: Row, rows: list[Row]) -> None:
+    metric = parent.params["metric"]
+    knobs = varying(rows)
+    table = Table(title=f"{name}: {len(rows)} trials, {parent.state}", title_justify="left", box=None, pad_edge=False)
+    for title in ("trial", "state", metric, *knobs):
+        table.add_column(title, justify="left" if title in ("trial", "state") else "right", overflow="fold")
+    sign = -1 if parent.params["direction"] == "maximize" else 1
+    missing = float("inf")
+    for row in sorted(rows, key=lambda row: sign * row.metrics.get(f"best/{metric}", sign * missing)):
+        value = row.metrics.get(f"best/{metric}")
+        shown = f"{value:.4f}" if value is not None else "-"
+        label = f"t{int(row.tags['knobs.trial']):03d}" + (" *" if row.tags.get("knobs.winner") == "true" else "")
+        table.add_row(label, row.state, shown, *(short(row.params.get(knob, "-")) for knob in knobs))
+    Console(highlight=False).print(table)
+
+
+def _overview(tracker: Tracker) -> None:
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "kind", "state", "done", "best", "last run"):
+        table.add_column(title, justify="right" if title in ("done", "best") else "left")
+    for experiment in tracker.experiments():
+        if experiment.name == "Default":
+            continue
+        for row in tracker.search("tags.`knobs.kind` = 'study'", experiment.experiment_id):
+            if "knobs.retired" in row.tags:
+                continue
+            metric = row.params.get("metric", "")
+            best = row.metrics.get(f"best/{metric}")
+            done = int(row.metrics.get("trials/done", 0))
+            shown = "-" if best is None else f"{metric} {best:.4f}"
+            table.add_row(experiment.name, "study", row.state, str(done), shown, row.tags.get("knobs.best_trial", ""))
+        for row in tracker.search("tags.`knobs.kind` = 'run'", experiment.experiment_id, limit=20):
+            best = next((f"{k} {v:.4f}" for k, v in row.metrics.items() if k.startswith("best/val/") and "loss" not in k), "-")
+            table.add_row(experiment.name, "run", row.state, "", best.removeprefix("best/"), row.id)
+    Console(highlight=False).print(table)

@@ -1,0 +1,86 @@
+"""What a plan hands to the driver: one run to be trained, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from knobs.config import RunConfig
+from knobs.job import Outcome, Record
+
+
+@dataclass
+class Task:
+    """One run. The first block is the plan's, the second the driver's."""
+
+    label: str
+    """How it is shown while it runs: `t007`."""
+    config: RunConfig
+    name: str
+    """The MLflow run's name, at most 18 characters, what varies first."""
+    tags: dict[str, str]
+    """`knobs.*` tags beside those that every run has."""
+    test: bool = False
+    """Whether the test split is read."""
+    report: Callable[[int, float], bool] | None = None
+    """A pruner's answer to the metric at a step; none: never pruned."""
+    metric: str = ""
+    """The metric that is shown, and reported where `report` is set."""
+    evaluate: Path | None = None
+    """Do not train: read the test split of `run` with this checkpoint."""
+    closed: str = ""
+    """State of a run that has ended already and is only added to."""
+
+    run: str = ""
+    """The MLflow run's id, once it has one."""
+    attempt: int = 0
+    deaths: int = 0
+    """Dispatches so far, and workers lost under it."""
+    recorded: int = -1
+    """Last step in the store; records up to it are replays."""
+    pending: list[Record] = field(default_factory=list)
+    step: int = 0
+    value: float | None = None
+    reused_from: str = ""
+
+
+class Plan(Protocol):
+    """Where tasks come from and where their ends are told. The driver asks `next` whenever a device is free."""
+
+    experiment: str
+    """Name of the MLflow experiment."""
+    total: int
+    """Tasks in all, as far as known."""
+
+    def next(self) -> Task | None:
+        """The next task; None: nothing now (see `done` and `waiting`)."""
+
+    @property
+    def left(self) -> int:
+        """Tasks that have not ended, as far as known."""
+
+    @property
+    def done(self) -> bool:
+        """No further task will come."""
+
+    @property
+    def waiting(self) -> str:
+        """Why there is nothing now, for the display."""
+
+    def started(self, task: Task) -> None:
+        """The task has a run and a device."""
+
+    def end_tags(self, task: Task, outcome: Outcome) -> dict[str, str]:
+        """Tags that belong to the run's end."""
+
+    def ended(self, task: Task, outcome: Outcome) -> None:
+        """The task's run has ended and is in the record."""
+
+    def interrupted(self, task: Task) -> None:
+        """The task's run is left to be gone on with."""
+
+    @property
+    def headline(self) -> str:
+        """Best so far, for the display."""

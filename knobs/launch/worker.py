@@ -1,0 +1,108 @@
+"""A worker: a long-lived process that holds one device and does one job after another.
+
+The main thread reads what the driver says and takes signals; a second thread trains. The environment (visible devices,
+threads) is set by whoever starts the process, before torch is imported. When the driver is gone, so is the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection
+from typing import Any
+
+from knobs.job import Job, Record
+
+BEAT_SECONDS = 5.0
+
+
+class DriverChannel:
+    """The runner's channel to the driver over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.answers: queue.Queue[bool] = queue.Queue()
+        self.jobs: queue.Queue[Job] = queue.Queue()
+        self.stopping = False
+        self.asks: str | None = None
+        self._lock = threading.Lock()
+
+    def send(self, message: Any) -> None:
+        """To the driver, whole; if it is gone there is nobody to work for."""
+        try:
+            with self._lock:
+                self.connection.send(message)
+        except OSError:
+            os._exit(0)
+
+    def record(self, record: Record) -> None:
+        """Hand on the values at one step."""
+        self.send(record)
+
+    def goes_on(self, step: int, value: float) -> bool:
+        """Ask the pruner and wait for its answer."""
+        self.send(("ask", step, value))
+        return self.answers.get()
+
+
+def serve(connection: Connection) -> None:
+    """Work for the driver at the other end until it says quit or is gone."""
+    channel = DriverChannel(connection)
+
+    def stop(_signum: int, _frame: object) -> None:
+        channel.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the driver's to handle
+    threading.Thread(target=_train_forever, args=(channel,), daemon=True).start()
+    while True:
+        try:
+            if not connection.poll(BEAT_SECONDS):
+                channel.send("beat")
+                continue
+            message = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        match message:
+            case Job():
+                channel.jobs.put(message)
+            case bool():
+                channel.answers.put(message)
+            case "stop":
+                channel.stopping = True
+            case "quit":
+                os._exit(0)
+
+
+def _train_forever(channel: DriverChannel) -> None:
+    try:
+        from knobs import discover, runner
+
+        import torch
+
+        discover.activate(discover.project_root())
+        device = torch.device(os.environ.get("KNOBS_DEVICE", "cpu"))
+        torch.set_num_threads(1)
+        channel.send(("ready", runner.environment(device)))
+        while True:
+            job = channel.jobs.get()
+            outcome = runner.run(job, channel, device)
+            channel.send(outcome)
+    except BaseException:  # a worker that cannot work ends, its traceback in its log
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(70)
+
+
+def main() -> None:
+    """`python -m knobs.launch.worker FD`: FD is this end of a socket pair."""
+    serve(Connection(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

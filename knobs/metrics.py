@@ -1,0 +1,50 @@
+"""Losses and metrics of each task, over a whole split at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+from torchmetrics.functional import mean_squared_error, r2_score
+from torchmetrics.functional.classification import (
+    binary_accuracy,
+    binary_auroc,
+    binary_average_precision,
+    binary_calibration_error,
+    multiclass_accuracy,
+)
+
+if TYPE_CHECKING:
+    from knobs.data import DataSpec
+
+Tensor = torch.Tensor
+
+
+def loss(spec: DataSpec, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean loss: squared error, or cross-entropy in nats. `outputs` are (batch, spec.outputs), logits for classes."""
+    if spec.task == "multiclass":
+        return F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+    if spec.task == "binary":
+        smooth = targets * (1.0 - label_smoothing) + 0.5 * label_smoothing if label_smoothing else targets
+        return F.binary_cross_entropy_with_logits(outputs, smooth)
+    return F.mse_loss(outputs, targets)
+
+
+def evaluate(spec: DataSpec, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    """The task's loss and metrics (`knobs.data.METRICS`) over a whole split, read from the device in one transfer."""
+    values = {"loss": loss(spec, outputs, targets)}
+    if spec.task == "multiclass":
+        chosen = multiclass_accuracy(outputs, targets, spec.outputs, average="micro", validate_args=False)
+        values["accuracy"] = chosen
+    elif spec.task == "binary":
+        scores, labels = outputs.squeeze(1).sigmoid(), targets.squeeze(1).long()
+        values["accuracy"] = binary_accuracy(scores, labels, validate_args=False)
+        values["auroc"] = binary_auroc(scores, labels, validate_args=False)
+        values["average_precision"] = binary_average_precision(scores, labels, validate_args=False)
+        values["calibration_error"] = binary_calibration_error(scores, labels, validate_args=False)
+    else:
+        values["rmse"] = mean_squared_error(outputs, targets, squared=False, num_outputs=1)
+        values["r2"] = r2_score(outputs, targets)
+    numbers = torch.stack([value.to(torch.float64) for value in values.values()]).tolist()
+    return dict(zip(values, numbers, strict=True))

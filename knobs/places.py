@@ -1,0 +1,76 @@
+"""Where a project's records lie, and whether they can be written."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from knobs.errors import StoreError
+
+
+@dataclass(frozen=True)
+class Places:
+    """Paths and addresses of one project's stores."""
+
+    root: Path
+    """The project root."""
+    folder: Path
+    """`mlruns/`, or what `KNOBS_MLRUNS` names."""
+    tracking_uri: str | None = None
+    """A team's MLflow server or database; none: SQLite in `folder`."""
+    storage: str | None = None
+    """A team's Optuna database; none: SQLite in `folder`."""
+
+    @classmethod
+    def of(cls, root: Path, storage: str | None = None) -> Places:
+        """From the environment: `KNOBS_MLRUNS`, `MLFLOW_TRACKING_URI`."""
+        folder = Path(os.environ.get("KNOBS_MLRUNS") or root / "mlruns").resolve()
+        return cls(root, folder, os.environ.get("MLFLOW_TRACKING_URI") or None, storage)
+
+    @property
+    def database(self) -> Path:
+        """MLflow's SQLite file."""
+        return self.folder / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Files of the runs."""
+        return self.folder / "artifacts"
+
+    @property
+    def optuna_url(self) -> str:
+        """Optuna's store, which its own tools open."""
+        return self.storage or f"sqlite:///{self.folder / 'optuna.db'}"
+
+    @property
+    def scratch(self) -> Path:
+        """Checkpoints of runs that have not ended, workers' logs."""
+        return self.folder / "scratch"
+
+    @property
+    def cache(self) -> Path:
+        """Prepared data sets."""
+        return self.folder / "data"
+
+    @property
+    def locks(self) -> Path:
+        """One file a study, held by the driver that runs it."""
+        return self.folder / "locks"
+
+    def make(self) -> None:
+        """Make the folders. Raises `StoreError` where they cannot be written."""
+        try:
+            for folder in (self.folder, self.artifacts, self.scratch, self.cache, self.locks):
+                folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".probe-{os.getpid()}"
+            probe.write_bytes(b"\0" * 4096)
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(f"{self.folder} cannot be written: {error.strerror}") from None
+
+
+def without_password(text: str) -> str:
+    """Text with the password of every address in it struck out."""
+    return re.sub(r"(\w[\w+.-]*://[^:/@\s]*):[^@/\s]*@", r"\1:***@", text)

@@ -1,0 +1,235 @@
+"""From a `RunConfig` through Lightning's fit to a stream of records. Knows no MLflow and no Optuna."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from knobs import checkpoint, provenance
+from knobs.config import RunConfig
+from knobs.datamodule import InMemoryData
+from knobs.errors import BadInputError, KnobsError
+from knobs.job import Job, Outcome, Record
+from knobs.learner import DivergedError, Learner, Numbers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHECKPOINT_SECONDS = float(os.environ.get("KNOBS_CHECKPOINT_SECONDS", "10"))
+"""Seconds of training between resumable checkpoints; a shorter run has none but on a signal."""
+
+for _name in ("pytorch_lightning", "lightning.pytorch"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+
+class Channel(Protocol):
+    """The runner's way out: where records go and where questions are answered."""
+
+    stopping: bool
+    """Set from outside: save and end at the next batch boundary."""
+
+    def record(self, record: Record) -> None:
+        """Hand on the values at one step."""
+
+    def goes_on(self, step: int, value: float) -> bool:
+        """Whether a training with this value at this step is worth going on with."""
+
+
+class PrunedError(Exception):
+    """The pruner said stop."""
+
+
+class StoppedError(Exception):
+    """A signal asked to stop; a snapshot is saved."""
+
+
+class _Watch:
+    """Saves snapshots when due, hands on records, asks the pruner."""
+
+    def __init__(self, job: Job, channel: Channel, log: list[str]) -> None:
+        self.job, self.channel, self.log = job, channel, log
+        self.learner: Learner | None = None
+        self.due = time.monotonic() + CHECKPOINT_SECONDS
+        self.saved: list[Path] = []
+
+    def between_steps(self) -> None:
+        if self.channel.stopping:
+            self.save()
+            raise StoppedError
+        if time.monotonic() >= self.due:
+            self.save()
+
+    def validated(self, step: int, values: Numbers) -> bool:
+        self.channel.record(Record(step=step, values=values, time_ms=time.time_ns() // 1_000_000))
+        if self.job.asks is not None and not self.channel.goes_on(step, values[self.job.asks]):
+            raise PrunedError
+        return True
+
+    def save(self) -> None:
+        """Keep the two newest: should the newest be damaged, the one before it still goes on."""
+        assert self.learner is not None
+        self.job.folder.mkdir(parents=True, exist_ok=True)
+        path = self.job.folder / f"step-{self.learner.progress.step:012d}.ckpt"
+        checkpoint.save({"config": self.job.config, **self.learner.snapshot()}, path)
+        if path not in self.saved:
+            self.saved.append(path)
+        for old in self.saved[:-2]:
+            old.unlink(missing_ok=True)
+        self.saved = self.saved[-2:]
+        self.log.append(f"checkpoint at step {self.learner.progress.step}")
+        self.due = time.monotonic() + CHECKPOINT_SECONDS
+
+
+def run(job: Job, channel: Channel, device: torch.device) -> Outcome:
+    """Do a job to its end, whatever the end is. Never raises for what a run can do wrong."""
+    log: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        outcome = _guarded(job, channel, device, log)
+    log += [f"{entry.category.__name__}: {entry.message}" for entry in caught]
+    return Outcome(**{**vars(outcome), "environment": environment(device), "log": "\n".join(log)})
+
+
+def _guarded(job: Job, channel: Channel, device: torch.device, log: list[str]) -> Outcome:
+    watch = _Watch(job, channel, log)
+    try:
+        return _evaluate(job, device) if job.evaluate else _train(job, channel, device, watch)
+    except PrunedError:
+        return Outcome(state="pruned", message="pruned")
+    except DivergedError as error:
+        return Outcome(state="diverged", message=str(error))
+    except StoppedError:
+        return Outcome(state="interrupted", message="interrupted", checkpoint=watch.saved[-1])
+    except KnobsError as error:
+        return Outcome(state="failed", message=str(error))
+    except Exception as error:  # a model's or data set's own exception ends its run, not the study
+        if is_out_of_memory(error):
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            return Outcome(state="out_of_memory", message=str(error).strip().partition("\n")[0])
+        log.append(traceback.format_exc())
+        return Outcome(state="failed", message=f"{type(error).__name__}: {error}".partition("\n")[0])
+
+
+def _train(job: Job, channel: Channel, device: torch.device, watch: _Watch) -> Outcome:
+    config = RunConfig.from_json(job.config)
+    _reproducible(config, device)
+    began, began_cpu = time.perf_counter(), time.process_time()
+    batches = InMemoryData(config, job.cache, device)
+    learner = watch.learner = Learner(config, config.data.spec(), watch, device)
+    _restore(job, learner, device, watch.log)
+    first = batches.start = learner.progress.step
+    if batches.intervals_left() > 0 and not _stopped_early(learner):
+        _trainer(device, batches.intervals_left()).fit(learner, datamodule=batches)
+    seconds = time.perf_counter() - began
+    progress = learner.progress
+    if progress.best_step < 0:
+        raise BadInputError("training ended before its first validation")
+    learner.use_best()
+    summary = {"best/step": float(progress.best_step)}
+    summary |= {f"best/{name}": value for name, value in progress.best_values.items()}
+    chosen = learner.evaluate(batches.batches(batches.train))
+    summary |= {f"best/train/{name}": value for name, value in chosen.items()}
+    if job.test:
+        summary |= {f"test/{name}": value for name, value in learner.evaluate(batches.batches(batches.test)).items()}
+    summary["parameters"] = float(sum(p.numel() for p in learner.network.parameters()))
+    summary["system/seconds"] = seconds
+    summary["system/cpu_seconds"] = time.process_time() - began_cpu
+    summary["system/steps_per_second"] = (progress.step - first) / seconds
+    job.folder.mkdir(parents=True, exist_ok=True)
+    best = job.folder / "best.ckpt"
+    checkpoint.save({"config": job.config, "step": progress.best_step, "network": progress.best_state}, best)
+    return Outcome(state="finished", best_step=progress.best_step, summary=summary, checkpoint=best)
+
+
+def _evaluate(job: Job, device: torch.device) -> Outcome:
+    """Read the test split once, with a checkpoint that is there."""
+    assert job.evaluate is not None
+    config = RunConfig.from_json(job.config)
+    _reproducible(config, device)
+    state = checkpoint.load(job.evaluate, config=job.config, device=device)
+    batches = InMemoryData(config, job.cache, device)
+    learner = Learner(config, config.data.spec(), _Watch(job, _Silent(), []), device)
+    learner.network.load_state_dict(state["network"])
+    values = learner.evaluate(batches.batches(batches.test))
+    summary = {f"test/{name}": value for name, value in values.items()}
+    return Outcome(state="finished", best_step=state["step"], summary=summary)
+
+
+class _Silent:
+    stopping = False
+
+    def record(self, record: Record) -> None:
+        del record
+
+    def goes_on(self, step: int, value: float) -> bool:
+        del step, value
+        return True
+
+
+def _trainer(device: torch.device, intervals: int) -> Trainer:
+    """A bare trainer: what it would log, print, save or check, the learner and the driver do."""
+    return Trainer(
+        max_epochs=intervals,
+        accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[LightningEnvironment()],  # a Slurm job is the driver's business: no requeueing from here
+    )
+
+
+def _reproducible(config: RunConfig, device: torch.device) -> None:
+    """Seeds, thread count and algorithms, as the config and the device ask."""
+    torch.set_num_threads(config.training.threads)
+    torch.manual_seed(config.seed)
+    random.seed(config.seed)
+    np.random.seed(config.seed % 2**32)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(device.type == "cuda")
+    torch.backends.cudnn.benchmark = False
+
+
+def _restore(job: Job, learner: Learner, device: torch.device, log: list[str]) -> None:
+    """Go on from the furthest checkpoint that can be read; from the start where none can."""
+    for path in job.resume:
+        try:
+            state = checkpoint.load(path, config=job.config, device=device)
+        except BadInputError as error:
+            log.append(f"passed over: {error}")
+            continue
+        learner.restore(state)
+        log.append(f"goes on from step {learner.progress.step}")
+        return
+
+
+def _stopped_early(learner: Learner) -> bool:
+    patience = learner.config.training.early_stop
+    return patience is not None and learner.progress.validations_since_best >= patience
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that a device or the host had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text.lower())
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """What could change a bit: versions, instruction set, device, threads, flags."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {**provenance.torch_state(), "device": device.type, "device_name": name, "threads": str(torch.get_num_threads())}

@@ -1,0 +1,309 @@
+"""The record: the only file that imports mlflow. Every write is retried while the store is busy."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from knobs.errors import BadInputError, InterruptedBySignal, KnobsError, StoreError
+from knobs.places import Places, without_password
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+
+if TYPE_CHECKING:
+    from knobs.job import Record
+
+T = TypeVar("T")
+
+PATIENCE = float(os.environ.get("KNOBS_STORE_PATIENCE", "120"))
+"""Seconds for which a busy store is waited for."""
+
+_BATCH = 1000
+"""Most metrics that MLflow takes in one `log_batch`."""
+
+for _name in ("mlflow.store.db.utils", "alembic", "mlflow.utils.requirements_utils"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # every failure reaches the caller as an exception
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recorded run as it is read back: MLflow's fields under our words."""
+
+    id: str
+    name: str
+    status: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+    start_ms: int
+    end_ms: int | None
+    artifacts: str
+
+    @property
+    def state(self) -> str:
+        """`knobs.state`."""
+        return self.tags.get("knobs.state", "")
+
+
+class Tracker:
+    """Reads and writes runs. `stopping` is asked while a busy store is waited for, and ends the wait."""
+
+    def __init__(self, places: Places, stopping: Callable[[], int | None] = lambda: None) -> None:
+        self.places, self.stopping = places, stopping
+        if places.tracking_uri is None:
+            places.make()
+            create_database(places)
+        uri = places.tracking_uri or f"sqlite:///{places.database}"
+        self.client = self._retry(lambda: MlflowClient(tracking_uri=uri))
+        self._experiments: dict[str, str] = {}
+
+    def experiment(self, name: str, description: str = "") -> str:
+        """The id of the MLflow experiment of this name, made if it is missing."""
+        if name in self._experiments:
+            return self._experiments[name]
+
+        def get_or_create() -> str:
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                location = None if self.places.tracking_uri else (self.places.artifacts / name).as_uri()
+                try:
+                    made: str = self.client.create_experiment(name, artifact_location=location)
+                except MlflowException:
+                    found = self.client.get_experiment_by_name(name)  # another driver was faster
+                    if found is None:
+                        raise
+                else:
+                    if description:
+                        self.client.set_experiment_tag(made, "mlflow.note.content", description)
+                    return made
+            if found.lifecycle_stage == "deleted":
+                raise BadInputError(f"the MLflow experiment {name!r} was deleted; restore or purge it first")
+            return str(found.experiment_id)
+
+        self._experiments[name] = self._retry(get_or_create)
+        return self._experiments[name]
+
+    def create(self, experiment: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
+        """A new run, RUNNING, with its knobs as parameters. Returns its id."""
+        shown = {"mlflow.source.name": "knobs", "mlflow.source.type": "LOCAL", **tags}
+        run = self._retry(lambda: self.client.create_run(experiment, tags=shown, run_name=name))
+        self.params(run.info.run_id, params)
+        return str(run.info.run_id)
+
+    def params(self, run: str, params: Mapping[str, Any]) -> None:
+        """Record knobs; writing the same again is nothing."""
+        entries = [Param(key, str(value)[:6000]) for key, value in params.items()]
+        for part in _chunks(entries, 100):
+            self._retry(lambda part=part: self.client.log_batch(run, params=part))
+
+    def log(self, run: str, records: Iterable[Record]) -> None:
+        """Append to the curves. Returns when they are in the store: they are then acknowledged."""
+        batch: list[Metric] = []
+        for record in records:
+            new = [Metric(key, value, record.time_ms, record.step) for key, value in record.values.items()]
+            if len(batch) + len(new) > _BATCH:
+                self._log(run, batch)
+                batch = []
+            batch += new
+        if batch:
+            self._log(run, batch)
+
+    def _log(self, run: str, batch: Sequence[Metric]) -> None:
+        self._retry(lambda: self.client.log_batch(run, metrics=batch))
+
+    def summary(self, run: str, values: Mapping[str, float], step: int = 0) -> None:
+        """Single values beside the curves."""
+        now = time.time_ns() // 1_000_000
+        self._log(run, [Metric(key, value, now, step) for key, value in values.items()])
+
+    def tag(self, run: str, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        entries = [RunTag(key, value) for key, value in tags.items()]
+        self._retry(lambda: self.client.log_batch(run, tags=entries))
+
+    def end(self, run: str, status: str, tags: Mapping[str, str]) -> None:
+        """Tags first, then the status: whoever sees the status sees the state."""
+        self.tag(run, tags)
+        self._retry(lambda: self.client.set_terminated(run, status))
+
+    def rename(self, run: str, name: str) -> None:
+        """Change a run's name."""
+        self._retry(lambda: self.client.update_run(run, name=name))
+
+    def reopen(self, run: str, tags: Mapping[str, str]) -> None:
+        """An interrupted run goes on: RUNNING again."""
+        self.tag(run, tags)
+        self._retry(lambda: self.client.update_run(run, status="RUNNING"))
+
+    def upload(self, run: str, file: Path, folder: str | None = None) -> None:
+        """Copy a file to the run's artifacts."""
+        self._retry(lambda: self.client.log_artifact(run, str(file), folder))
+
+    def upload_texts(self, run: str, texts: Mapping[str, str]) -> None:
+        """Write small text artifacts, by name."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in texts.items():
+                (Path(folder) / name).write_text(text, encoding="utf-8")
+            self._retry(lambda: self.client.log_artifacts(run, folder))
+
+    def artifact(self, run: str, path: str) -> Path:
+        """A local copy (or the file itself) of an artifact. Raises `BadInputError` where it is gone."""
+        try:
+            return Path(self._retry(lambda: self.client.download_artifacts(run, path)))
+        except (OSError, StoreError, MlflowException) as error:
+            raise BadInputError(f"run {run} has no artifact {path}: {error}") from None
+
+    def get(self, run: str) -> Row:
+        """One run. Raises `BadInputError` for an id that is not there."""
+        try:
+            return _row(self._retry(lambda: self.client.get_run(run)))
+        except BadInputError:
+            raise BadInputError(f"no run {run!r} in this store; `knobs status` lists what there is") from None
+
+    def search(self, filters: str, experiment: str | None = None, limit: int | None = None) -> list[Row]:
+        """Runs that match MLflow's filter, newest first."""
+        where = [experiment] if experiment else [e.experiment_id for e in self.experiments()]
+        rows: list[Row] = []
+        token: str | None = None
+        while where:
+            size = min(limit - len(rows), 1000) if limit else 1000
+            page = self._retry(
+                lambda size=size, token=token: self.client.search_runs(
+                    where, filters, ViewType.ACTIVE_ONLY, size, ["attributes.start_time DESC"], token
+                )
+            )
+            rows += [_row(run) for run in page]
+            token = page.token
+            if not token or (limit and len(rows) >= limit):
+                break
+        return rows
+
+    def experiments(self) -> list[Any]:
+        """Every experiment that is not deleted."""
+        return list(self._retry(lambda: self.client.search_experiments(max_results=5000)))
+
+    def curve(self, run: str, metric: str) -> list[tuple[int, float]]:
+        """Step and value of every point, in order of steps."""
+        history = self._retry(lambda: self.client.get_metric_history(run, metric))
+        return sorted((point.step, point.value) for point in history)
+
+    def _retry(self, call: Callable[[], T]) -> T:
+        return retry(call, self.stopping)
+
+
+def retry(call: Callable[[], T], stopping: Callable[[], int | None] = lambda: None) -> T:
+    """Call until it works, for as long as the store is merely busy.
+
+    Raises `StoreError` once `PATIENCE` is over or where the store says no; `BadInputError` for what is not there.
+    """
+    deadline, pause = time.monotonic() + PATIENCE, 0.05
+    while True:
+        try:
+            return call()
+        except KnobsError:
+            raise
+        except (MlflowException, OSError, sqlite3.Error) as error:
+            text = without_password(str(error)).strip().partition("\n")[0]
+            if getattr(error, "error_code", "") in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise BadInputError(text) from None
+            busy = any(word in text for word in ("locked", "busy", "Connection refused", "timed out", "deadlock"))
+            if not busy or time.monotonic() > deadline:
+                raise StoreError(f"the MLflow store failed, what it held is safe: {text}") from None
+            if (signum := stopping()) is not None and time.monotonic() > deadline - PATIENCE + 3:
+                raise InterruptedBySignal(signum) from None
+            time.sleep(pause)
+            pause = min(1.0, pause * 2)
+
+
+def create_database(places: Places) -> None:
+    """Make MLflow's SQLite file: under a lock, in a temporary file, fsynced, renamed. Checks one that is there.
+
+    Raises `BadInputError` for a file that is no MLflow store, or one of another version.
+    """
+    if not places.database.exists():
+        with file_lock(places.folder / ".create.lock"):
+            if not places.database.exists():
+                _create(places)
+    _check(places)
+
+
+def _create(places: Places) -> None:
+    for left in places.folder.glob(".mlflow-*.db*"):  # of a start that was killed; the lock is ours now
+        left.unlink(missing_ok=True)
+    temporary = places.folder / f".mlflow-{os.getpid()}.db"
+    try:
+        retry(lambda: MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1))
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.rename(places.database)
+    except OSError as error:
+        raise StoreError(f"{places.database} cannot be made: {error.strerror}") from None
+
+
+def _check(places: Places) -> None:
+    wrong = f"{places.database} is not an MLflow store: move it away, or name another folder in KNOBS_MLRUNS"
+    try:
+        with places.database.open("rb") as file:
+            if file.read(16) != b"SQLite format 3\0":
+                raise BadInputError(wrong)
+        connection = sqlite3.connect(f"file:{places.database}?mode=ro", uri=True, timeout=PATIENCE)
+        try:
+            tables = {name for (name,) in connection.execute("select name from sqlite_master where type='table'")}
+        finally:
+            connection.close()
+    except OSError as error:
+        raise StoreError(f"{places.database} cannot be read: {error.strerror}") from None
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise StoreError(f"{places.database} is locked by another program") from None
+        raise BadInputError(f"{wrong} ({error})") from None
+    if not {"runs", "experiments", "alembic_version"} <= tables:
+        raise BadInputError(wrong)
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Wait for, then hold, an exclusive lock on a file; the kernel lets go of it when the process dies."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(f"{path.parent} cannot be written: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        with suppress(OSError):
+            os.close(handle)
+
+
+def _row(run: Run) -> Row:
+    return Row(
+        id=run.info.run_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        start_ms=run.info.start_time,
+        end_ms=run.info.end_time,
+        artifacts=run.info.artifact_uri,
+    )
+
+
+def _chunks(entries: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(entries), size):
+        yield entries[start : start + size]

@@ -1,0 +1,124 @@
+"""Residual network: dense blocks for vectors, convolutions for sequences and images; the skip is a knob."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+from torch import nn
+
+from knobs.config import Count, Fraction, ModelConfig, part
+from knobs.errors import BadInputError
+from models._layers import GAINS, Activation, Init, Norm, activation, dropout, initialise, norm
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from knobs.data import DataSpec
+
+
+@part
+class ResNet(ModelConfig):
+    """Blocks of two weight layers whose output is added to their input, in pre-activation order (He et al. 2016)."""
+
+    depth: Annotated[int, Field(ge=0)] = 3
+    """Residual blocks, of two weight layers each."""
+    width: Count = 32
+    """Channels (units, where the data are vectors) of every block."""
+    residual: bool = True
+    """Add each block's input to its output; off: the plain twin, the same network without the additions."""
+    activation: Activation = "relu"
+    """Nonlinearity before each weight layer but the first."""
+    norm: Norm = "batch"
+    """Normalisation before each nonlinearity."""
+    dropout: Fraction = 0.0
+    """Part of the units that is zeroed at random in training, before each block's second weight layer."""
+    init: Init = "default"
+    """Initial weights; kaiming and orthogonal are scaled to the activation."""
+    zero_init: bool = False
+    """Start each block's last weight layer at 0, so that a block starts as the identity (Goyal et al. 2017, section
+    5.1). The plain twin leaves it out: without a skip nothing would pass."""
+    kernel: Count = 3
+    """Width of each convolution, an odd number; vectors have none."""
+    halve_every: Annotated[int, Field(ge=0)] = 1
+    """Blocks between halvings of the length (or height and width) by average pooling; 0: never; vectors have none."""
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise BadInputError(f"model.kernel = {self.kernel}: an even kernel has no middle; use an odd one")
+
+    def build(self, spec: DataSpec) -> nn.Module:
+        """Inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
+        return ResNetNetwork(self, spec)
+
+
+class Skip(nn.Sequential):
+    """x + f(x), f being the sequence."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+class HeightOne(nn.Module):
+    """(batch, steps, features) to (batch, features, 1, steps): a sequence as an image one pixel high.
+
+    PyTorch convolves that 1.4 times as fast on a CPU as it does the same numbers in one dimension.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2).unsqueeze(2)
+
+
+class MeanOverPositions(nn.Module):
+    """(batch, channels, rows, columns) to (batch, channels)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2).mean(2)
+
+
+class ResNetNetwork(nn.Sequential):
+    """Stem, `depth` blocks of (norm, activation, weights) twice, norm, activation, mean over positions, linear.
+
+    Halving sits between blocks and width never changes, so every skip is an identity without parameters: the plain twin
+    has the same parameters and draws the same initial weights.
+    """
+
+    def __init__(self, config: ResNet, spec: DataSpec) -> None:
+        channels, *size = {"vector": spec.shape, "sequence": spec.shape[::-1], "image": spec.shape}[spec.layout]
+        size = [1, *size] if spec.layout == "sequence" else size
+
+        def nonlinear() -> list[nn.Module]:
+            return [*norm(config.norm, config.width, spatial=bool(size)), *activation(config.activation)]
+
+        layers = [_weights(config, channels, size)]
+        for index in range(config.depth):
+            if config.halve_every and index and index % config.halve_every == 0 and max(size, default=1) > 1:
+                layers.append(nn.AvgPool2d([min(2, length) for length in size], ceil_mode=True))
+                size = [-(-length // 2) for length in size]
+            first = [*nonlinear(), _weights(config, config.width, size)]
+            second = [*nonlinear(), *dropout(config.dropout), _weights(config, config.width, size)]
+            layers.append((Skip if config.residual else nn.Sequential)(*first, *second))
+        head = nn.Linear(config.width, spec.outputs)
+        super().__init__(
+            *([HeightOne()] if spec.layout == "sequence" else []),
+            *layers,
+            *nonlinear(),
+            *([MeanOverPositions()] if size else []),
+            head,
+        )
+        initialise([layer for layer in self.modules() if layer is not head], config.init, GAINS[config.activation])
+        initialise([head], config.init, gain=1.0)
+        if config.zero_init and config.residual:
+            for block in (layer for layer in layers if isinstance(layer, Skip)):
+                for parameter in block[-1].parameters():
+                    nn.init.zeros_(parameter)
+
+
+def _weights(config: ResNet, fan_in: int, size: list[int]) -> nn.Module:
+    """One weight layer that keeps the positions: a convolution, or a dense layer where there are none."""
+    # every reader of the stream begins with the norm, and a batch norm subtracts what a bias adds
+    bias = config.norm != "batch"
+    if not size:
+        return nn.Linear(fan_in, config.width, bias=bias)
+    kernel = [config.kernel if length > 1 else 1 for length in size]
+    return nn.Conv2d(fan_in, config.width, kernel, padding=[length // 2 for length in kernel], bias=bias)

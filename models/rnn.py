@@ -1,0 +1,107 @@
+"""Recurrent network over sequences: tanh, relu from the identity, gru or lstm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from knobs.config import Count, Fraction, ModelConfig, part
+from knobs.errors import BadInputError
+from models._layers import Init, dropout, initialise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from knobs.data import DataSpec
+
+GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4}
+
+
+@part
+class RNN(ModelConfig):
+    """Stacked recurrent layers, a readout over time, a linear layer. Takes the layout sequence only."""
+
+    cell: Literal["tanh", "relu", "gru", "lstm"] = "gru"
+    """tanh: Elman 1990; relu: recurrent weights start at the identity (Le et al. 2015); gru: Cho et al. 2014; lstm:
+    Hochreiter & Schmidhuber 1997."""
+    depth: Count = 1
+    """Recurrent layers, one upon the other."""
+    width: Count = 32
+    """Units of each layer, in each direction."""
+    bidirectional: bool = False
+    """Read the sequence backward as well, with weights of its own (Schuster & Paliwal 1997)."""
+    readout: Literal["last", "mean", "max"] = "last"
+    """What the linear layer sees of the top layer's states: each direction's last, or their mean or maximum over time."""
+    dropout: Fraction = 0.0
+    """Part of the units that is zeroed at random in training, after each layer."""
+    init: Init = "default"
+    """Initial weights, gate by gate; a relu cell's recurrent weights are the identity whatever this says."""
+    forget_bias: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    """Initial bias of an lstm's forget gate (Jozefowicz et al. 2015 find 1 good); other cells have none."""
+
+    def build(self, spec: DataSpec) -> nn.Module:
+        """Inputs (batch, steps, features) to outputs (batch, spec.outputs)."""
+        if spec.layout != "sequence":
+            raise BadInputError(
+                f"model {self.kind} takes data of layout sequence, not {spec.layout} (shape {spec.shape})"
+            )
+        return RNNNetwork(self, spec)
+
+
+class RNNNetwork(nn.Module):
+    """The recurrent layers, the readout and the linear layer."""
+
+    def __init__(self, config: RNN, spec: DataSpec) -> None:
+        super().__init__()
+        kinds = {"tanh": nn.RNN, "relu": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+        self.recurrent = kinds[config.cell](
+            spec.shape[1],
+            config.width,
+            num_layers=config.depth,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout if config.depth > 1 else 0.0,
+            batch_first=True,
+            **({"nonlinearity": config.cell} if GATES[config.cell] == 1 else {}),
+        )
+        self.head = nn.Sequential(
+            *dropout(config.dropout), nn.Linear(config.width * (1 + config.bidirectional), spec.outputs)
+        )
+        self.readout = config.readout
+        self.width = config.width
+        self._initialise(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.recurrent(x)
+        if self.readout == "mean":
+            seen = states.mean(1)
+        elif self.readout == "max":
+            seen = states.amax(1)
+        elif self.recurrent.bidirectional:  # the backward direction ends at the first step
+            seen = torch.cat([states[:, -1, : self.width], states[:, 0, self.width :]], 1)
+        else:
+            seen = states[:, -1]
+        return self.head(seen)
+
+    @torch.no_grad()
+    def _initialise(self, config: RNN) -> None:
+        initialise(self.head, config.init, gain=1.0)
+        for name, parameter in self.recurrent.named_parameters():
+            recurrent, bias = "_hh_" in name, name.startswith("bias")
+            if bias:
+                if config.init != "default" or config.cell == "relu":
+                    parameter.zero_()
+                if config.cell == "lstm":  # gate order: input, forget, cell, output; the two biases are added
+                    parameter.view(4, -1)[1] = 0.0 if recurrent else config.forget_bias
+                continue
+            for gate in parameter.view(GATES[config.cell], config.width, -1):
+                if config.cell == "relu" and recurrent:
+                    nn.init.eye_(gate)
+                elif config.init == "xavier":
+                    nn.init.xavier_uniform_(gate)
+                elif config.init == "kaiming":
+                    nn.init.normal_(gate, std=gate.shape[1] ** -0.5)
+                elif config.init == "orthogonal":
+                    nn.init.orthogonal_(gate)

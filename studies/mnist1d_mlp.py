@@ -1,0 +1,38 @@
+"""MLPs on MNIST-1D: how far depth, width, activation and schedule get a network that knows no order."""
+
+from __future__ import annotations
+
+import optuna
+
+from datamodules.mnist1d import MNIST1D
+from knobs.config import RunConfig, Training, Value
+from knobs.optimizers import AdamW
+from knobs.schedules import Cosine
+from knobs.study import Study
+from models.mlp import MLP
+
+BASELINE = RunConfig(
+    model=MLP(depth=2, width=100),
+    data=MNIST1D(),
+    optimizer=AdamW(lr=3e-3, weight_decay=0.01),
+    schedule=Cosine(),
+    training=Training(max_steps=1600),
+)
+
+
+def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
+    """Depth, width, activation, peak rate and schedule; momentum where the optimizer is SGD."""
+    knobs: dict[str, Value] = {
+        "model.depth": trial.suggest_int("model.depth", 1, 5),
+        "model.width": trial.suggest_int("model.width", 32, 256, log=True),
+        "model.activation": trial.suggest_categorical("model.activation", ["relu", "tanh", "gelu", "silu"]),
+        "optimizer.kind": trial.suggest_categorical("optimizer.kind", ["adamw", "sgd"]),
+        "optimizer.lr": trial.suggest_float("optimizer.lr", 3e-4, 0.3, log=True),
+        "schedule.kind": trial.suggest_categorical("schedule.kind", ["constant", "step", "cosine", "one_cycle"]),
+    }
+    if knobs["optimizer.kind"] == "sgd":
+        knobs["optimizer.momentum"] = trial.suggest_float("optimizer.momentum", 0.0, 0.95)
+    return baseline.with_knobs(knobs)
+
+
+study = Study(baseline=BASELINE, space=space, metric="val/accuracy", direction="maximize")

@@ -1,0 +1,39 @@
+"""Residual convolutions on MNIST-1D: depth, width, the skip itself, and the shape of the rate."""
+
+from __future__ import annotations
+
+import optuna
+
+from datamodules.mnist1d import MNIST1D
+from knobs.config import RunConfig, Training, Value
+from knobs.optimizers import AdamW
+from knobs.schedules import OneCycle
+from knobs.study import Study
+from models.resnet import ResNet
+
+BASELINE = RunConfig(
+    model=ResNet(depth=3, width=40, kernel=5),
+    data=MNIST1D(),
+    optimizer=AdamW(lr=0.01, weight_decay=0.01),
+    schedule=OneCycle(),
+    training=Training(max_steps=2500),
+)
+
+
+def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
+    """Depth, width, skip, activation, kernel, peak rate and schedule; the zero start where there is a skip."""
+    knobs: dict[str, Value] = {
+        "model.depth": trial.suggest_int("model.depth", 1, 6),
+        "model.width": trial.suggest_int("model.width", 16, 64, step=8),
+        "model.residual": trial.suggest_categorical("model.residual", [True, False]),
+        "model.activation": trial.suggest_categorical("model.activation", ["relu", "tanh", "gelu", "silu"]),
+        "model.kernel": trial.suggest_int("model.kernel", 3, 7, step=2),
+        "optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 0.03, log=True),
+        "schedule.kind": trial.suggest_categorical("schedule.kind", ["constant", "cosine", "one_cycle"]),
+    }
+    if knobs["model.residual"]:
+        knobs["model.zero_init"] = trial.suggest_categorical("model.zero_init", [False, True])
+    return baseline.with_knobs(knobs)
+
+
+study = Study(baseline=BASELINE, space=space, metric="val/accuracy", direction="maximize")
