@@ -76,7 +76,7 @@ class MNIST1D(DataConfig):
         from mnist1d.data import make_dataset
 
         own = {"batch_size", "validation"}
-        arguments = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in own}  # type: ignore[attr-defined]
+        arguments = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in own}
         states = random.getstate(), np.random.get_state()
         try:
             made: dict[str, Any] = make_dataset(SimpleNamespace(**arguments))

@@ -28,8 +28,8 @@ class NYSE(DataConfig):
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Part of the training period that is held for validation: its last days."""
     scaling: Literal["train", "book"] = "train"
-    """Where each series' mean and standard deviation come from. train: the training days. book: all days, test included,
-    as the book's lab has it (a leak, if a small one)."""
+    """Where each series' mean and standard deviation come from. train: the training split. book: all days, test
+    included, as in the book's lab (a leak, if a small one)."""
     day_of_week: bool = False
     """Tell each step the weekday of the day to predict, as five more features (0 or 1)."""
 

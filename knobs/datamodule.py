@@ -42,7 +42,7 @@ class Interval:
             size = self.data.batch_size
             chosen = self.data.permutation(epoch)[offset * size : (offset + count) * size]
             x, y = self.data.train
-            yield from zip(x[chosen].split(size), y[chosen].split(size), strict=True)
+            yield from zip(torch.split(x[chosen], size), torch.split(y[chosen], size), strict=True)
             step += count
 
 
@@ -94,7 +94,7 @@ class InMemoryData(LightningDataModule):
 
     def batches(self, split: Pair) -> list[Pair]:
         """A whole split in as few forward passes as memory comfortably holds."""
-        return list(zip(split[0].split(EVALUATION_SAMPLES), split[1].split(EVALUATION_SAMPLES), strict=True))
+        return list(zip(*(torch.split(tensor, EVALUATION_SAMPLES) for tensor in split), strict=True))
 
 
 class _Batches:

@@ -72,7 +72,7 @@ def summary(path: Path) -> str:
 
 
 def load(folder: str, name: str) -> ModuleType:
-    """Import one content file by its name. Raises `BadInputError` for an unknown name or a file that does not import."""
+    """Import a content file by its name. Raises `BadInputError` for an unknown name or a file that fails."""
     known = files(folder)
     if name not in known:
         singular = {"models": "model", "datamodules": "data set", "studies": "study", "experiments": "ablation"}[folder]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from knobs.config import Fraction, OptimizerConfig, Positive, part
+from knobs.part import Fraction, OptimizerConfig, Positive, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +80,7 @@ def build(config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]) -> 
     shared: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     match config:
         case SGD():
-            extra = {"momentum": config.momentum, "nesterov": config.nesterov and config.momentum > 0}
+            extra: dict[str, Any] = {"momentum": config.momentum, "nesterov": config.nesterov and config.momentum > 0}
             return torch.optim.SGD(parameters, **shared, **extra, fused=True)
         case Adagrad():
             return torch.optim.Adagrad(parameters, **shared, eps=config.eps, foreach=True)

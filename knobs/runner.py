@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Trainer
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from knobs import checkpoint, provenance
 from knobs.config import RunConfig
@@ -232,4 +232,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 def environment(device: torch.device) -> dict[str, str]:
     """What could change a bit: versions, instruction set, device, threads, flags."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {**provenance.torch_state(), "device": device.type, "device_name": name, "threads": str(torch.get_num_threads())}
+    return {
+        **provenance.torch_state(),
+        "device": device.type,
+        "device_name": name,
+        "threads": str(torch.get_num_threads()),
+    }

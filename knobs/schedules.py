@@ -1,4 +1,4 @@
-"""Learning-rate schedules as closed forms: the factor at a step is a pure function of the step, so resuming is exact."""
+"""Learning-rate schedules as closed forms: the factor is a pure function of the step, so resuming is exact."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from knobs.config import Count, Fraction, NonNegative, Positive, ScheduleConfig, part
+from knobs.part import Count, Fraction, NonNegative, Positive, ScheduleConfig, part
 
 
 @part
@@ -81,4 +81,6 @@ class OneCycle(ScheduleConfig):
         return low + (1.0 - low) * 0.5 * (1.0 - math.cos(math.pi * max(0.0, done)))
 
 
-KINDS: dict[str, type[ScheduleConfig]] = {c.kind: c for c in (Constant, Step, Exponential, InverseTime, Cosine, OneCycle)}
+KINDS: dict[str, type[ScheduleConfig]] = {
+    c.kind: c for c in (Constant, Step, Exponential, InverseTime, Cosine, OneCycle)
+}

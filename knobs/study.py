@@ -55,9 +55,13 @@ class Study:
     def __post_init__(self) -> None:
         metrics = [f"val/{name}" for name in ("loss", *METRICS[self.baseline.data.spec().task])]
         if isinstance(self.metric, list | tuple) or isinstance(self.direction, list | tuple):
-            raise BadInputError("a study has one metric and one direction; several objectives are not what knobs is for")
+            raise BadInputError(
+                "a study has one metric and one direction; several objectives are not what knobs is for"
+            )
         if self.metric not in metrics:
-            raise BadInputError(f"metric = {self.metric!r}: not recorded for this data set" + nearest(self.metric, metrics))
+            raise BadInputError(
+                f"metric = {self.metric!r}: not recorded for this data set" + nearest(self.metric, metrics)
+            )
         if self.direction not in ("maximize", "minimize"):
             raise BadInputError(f"direction = {self.direction!r}: either maximize or minimize")
         if self.trials < 1 or self.lag < 1:
@@ -121,7 +125,9 @@ class FixedProbe(optuna.trial.FixedTrial):
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         self.seen[name] = distribution
         if name not in self._params:
-            raise BadInputError(f"the space suggests {name}, which is no knob of the baseline" + nearest(name, self._params))
+            raise BadInputError(
+                f"the space suggests {name}, which is no knob of the baseline" + nearest(name, self._params)
+            )
         return super()._suggest(name, distribution)
 
 
@@ -220,7 +226,9 @@ class Search:
         knobs = config.knobs()
         for knob, value in trial.params.items():
             if knob not in knobs:
-                raise BadInputError(f"the space of {self.name} suggests {knob}, no knob of its run" + nearest(knob, knobs))
+                raise BadInputError(
+                    f"the space of {self.name} suggests {knob}, no knob of its run" + nearest(knob, knobs)
+                )
             if knobs[knob] != value:
                 raise BadInputError(f"the space of {self.name} suggests {knob} = {value} but its run has {knobs[knob]}")
         if number == 0 and config != self.study.baseline:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from knobs.places import Places, without_password
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
@@ -108,7 +110,7 @@ class Tracker:
         """Record knobs; writing the same again is nothing."""
         entries = [Param(key, str(value)[:6000]) for key, value in params.items()]
         for part in _chunks(entries, 100):
-            self._retry(lambda part=part: self.client.log_batch(run, params=part))
+            self._retry(partial(self.client.log_batch, run, params=part))
 
     def log(self, run: str, records: Iterable[Record]) -> None:
         """Append to the curves. Returns when they are in the store: they are then acknowledged."""
@@ -181,10 +183,9 @@ class Tracker:
         token: str | None = None
         while where:
             size = min(limit - len(rows), 1000) if limit else 1000
+            order = ["attributes.start_time DESC"]
             page = self._retry(
-                lambda size=size, token=token: self.client.search_runs(
-                    where, filters, ViewType.ACTIVE_ONLY, size, ["attributes.start_time DESC"], token
-                )
+                partial(self.client.search_runs, where, filters, ViewType.ACTIVE_ONLY, size, order, token)
             )
             rows += [_row(run) for run in page]
             token = page.token

@@ -34,7 +34,7 @@ class RNN(ModelConfig):
     bidirectional: bool = False
     """Read the sequence backward as well, with weights of its own (Schuster & Paliwal 1997)."""
     readout: Literal["last", "mean", "max"] = "last"
-    """What the linear layer sees of the top layer's states: each direction's last, or their mean or maximum over time."""
+    """What the linear layer sees of the top layer: each direction's last state, or the states' mean or maximum over time."""
     dropout: Fraction = 0.0
     """Part of the units that is zeroed at random in training, after each layer."""
     init: Init = "default"
@@ -74,6 +74,7 @@ class RNNNetwork(nn.Module):
         self._initialise(config)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, steps, features) to (batch, outputs)."""
         states, _ = self.recurrent(x)
         if self.readout == "mean":
             seen = states.mean(1)
@@ -83,7 +84,8 @@ class RNNNetwork(nn.Module):
             seen = torch.cat([states[:, -1, : self.width], states[:, 0, self.width :]], 1)
         else:
             seen = states[:, -1]
-        return self.head(seen)
+        outputs: Tensor = self.head(seen)
+        return outputs
 
     @torch.no_grad()
     def _initialise(self, config: RNN) -> None:

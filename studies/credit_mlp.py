@@ -1,7 +1,5 @@
 """MLPs on credit default, from logistic regression (depth 0) upward: does depth pay on a table?"""
 
-from __future__ import annotations
-
 import optuna
 
 from datamodules.credit_default import CreditDefault

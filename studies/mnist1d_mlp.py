@@ -1,7 +1,5 @@
 """MLPs on MNIST-1D: how far depth, width, activation and schedule get a network that knows no order."""
 
-from __future__ import annotations
-
 import optuna
 
 from datamodules.mnist1d import MNIST1D
@@ -12,9 +10,9 @@ from knobs.study import Study
 from models.mlp import MLP
 
 BASELINE = RunConfig(
-    model=MLP(depth=2, width=100),
+    model=MLP(depth=2, width=128),
     data=MNIST1D(),
-    optimizer=AdamW(lr=3e-3, weight_decay=0.01),
+    optimizer=AdamW(lr=0.01, weight_decay=0.01),
     schedule=Cosine(),
     training=Training(max_steps=1600),
 )
@@ -27,7 +25,7 @@ def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
         "model.width": trial.suggest_int("model.width", 32, 256, log=True),
         "model.activation": trial.suggest_categorical("model.activation", ["relu", "tanh", "gelu", "silu"]),
         "optimizer.kind": trial.suggest_categorical("optimizer.kind", ["adamw", "sgd"]),
-        "optimizer.lr": trial.suggest_float("optimizer.lr", 3e-4, 0.3, log=True),
+        "optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 0.1, log=True),
         "schedule.kind": trial.suggest_categorical("schedule.kind", ["constant", "step", "cosine", "one_cycle"]),
     }
     if knobs["optimizer.kind"] == "sgd":

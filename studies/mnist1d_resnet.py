@@ -1,7 +1,5 @@
 """Residual convolutions on MNIST-1D: depth, width, the skip itself, and the shape of the rate."""
 
-from __future__ import annotations
-
 import optuna
 
 from datamodules.mnist1d import MNIST1D
@@ -12,11 +10,11 @@ from knobs.study import Study
 from models.resnet import ResNet
 
 BASELINE = RunConfig(
-    model=ResNet(depth=3, width=40, kernel=5),
+    model=ResNet(depth=3, width=32),
     data=MNIST1D(),
     optimizer=AdamW(lr=0.01, weight_decay=0.01),
     schedule=OneCycle(),
-    training=Training(max_steps=2500),
+    training=Training(max_steps=1200),
 )
 
 
@@ -28,7 +26,7 @@ def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
         "model.residual": trial.suggest_categorical("model.residual", [True, False]),
         "model.activation": trial.suggest_categorical("model.activation", ["relu", "tanh", "gelu", "silu"]),
         "model.kernel": trial.suggest_int("model.kernel", 3, 7, step=2),
-        "optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 0.03, log=True),
+        "optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 0.05, log=True),
         "schedule.kind": trial.suggest_categorical("schedule.kind", ["constant", "cosine", "one_cycle"]),
     }
     if knobs["model.residual"]:

@@ -1,7 +1,5 @@
 """Recurrent networks on MNIST-1D: cell, readout, depth, width and the shape of the rate."""
 
-from __future__ import annotations
-
 import optuna
 
 from datamodules.mnist1d import MNIST1D
@@ -12,11 +10,11 @@ from knobs.study import Study
 from models.rnn import RNN
 
 BASELINE = RunConfig(
-    model=RNN(cell="gru", depth=1, width=48, bidirectional=True, readout="max"),
+    model=RNN(cell="gru", depth=1, width=32, bidirectional=True, readout="max"),
     data=MNIST1D(),
-    optimizer=AdamW(lr=0.01, weight_decay=0.01),
+    optimizer=AdamW(lr=0.02, weight_decay=0.01),
     schedule=OneCycle(),
-    training=Training(max_steps=2500, clip_norm=1.0),
+    training=Training(max_steps=1200, clip_norm=1.0),
 )
 
 
@@ -27,7 +25,7 @@ def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
         "model.depth": trial.suggest_int("model.depth", 1, 2),
         "model.width": trial.suggest_int("model.width", 16, 64, step=8),
         "model.readout": trial.suggest_categorical("model.readout", ["last", "mean", "max"]),
-        "optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 0.03, log=True),
+        "optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 0.05, log=True),
         "schedule.kind": trial.suggest_categorical("schedule.kind", ["constant", "cosine", "one_cycle"]),
     }
     if knobs["model.cell"] == "lstm":

@@ -1,7 +1,5 @@
 """Recurrent networks on the NYSE's volume: is there more in five days than a linear autoregression finds?"""
 
-from __future__ import annotations
-
 import optuna
 
 from datamodules.nyse import NYSE
@@ -12,11 +10,11 @@ from knobs.study import Study
 from models.rnn import RNN
 
 BASELINE = RunConfig(
-    model=RNN(cell="tanh", depth=1, width=12),
+    model=RNN(cell="tanh", depth=1, width=16),
     data=NYSE(batch_size=64),
     optimizer=AdamW(lr=3e-3, weight_decay=0.01),
     schedule=Cosine(),
-    training=Training(max_steps=1500),
+    training=Training(max_steps=2000),
 )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from typing import Any
 
 from knobs import discover
 from knobs.config import RunConfig
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.driver import Driver
 from knobs.launch.list_plan import ListPlan
-from knobs.launch.progress import Progress
 from knobs.launch.session import Session, only_driver, say, warn
 from knobs.launch.study_plan import StudyPlan, changes, identity
 from knobs.launch.task import Task
@@ -121,7 +121,7 @@ def study(
                 driver.run(plan)
             state = "finished"
             if plan.objectives:
-                _read_test(driver, display, tracker, plan, parent)
+                _read_test(driver, tracker, plan, parent)
         finally:
             _close_parent(tracker, plan, parent, state)
     report_study(tracker, driver, plan, parent)
@@ -134,7 +134,7 @@ def load_study(
     if name in discover.files("experiments"):
         raise BadInputError(f"{name!r} is an ablation; run it with: knobs ablate {name}")
     found = discover.the_one(discover.load("studies", name), Study)
-    changed = {"sampler": sampler, "pruner": pruner, "seed": seed}
+    changed: dict[str, Any] = {"sampler": sampler, "pruner": pruner, "seed": seed}
     found = replace(found, **{key: value for key, value in changed.items() if value is not None})
     return replace(found, baseline=with_typed_knobs(found.baseline, typed)) if typed else found
 
@@ -163,7 +163,7 @@ def open_parent(tracker: Tracker, name: str, found: Study, *, fresh: bool) -> tu
     return tracker.create(experiment, name[:18], tags, {"metric": found.metric, "direction": found.direction}), []
 
 
-def _read_test(driver: Driver, display: Progress, tracker: Tracker, plan: StudyPlan, parent: str) -> None:
+def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan, parent: str) -> None:
     """The winner's test metrics, read once."""
     number = plan.best_number()
     rows = tracker.search(f"tags.`mlflow.parentRunId` = '{parent}'", tracker.experiment(plan.name))
@@ -177,8 +177,7 @@ def _read_test(driver: Driver, display: Progress, tracker: Tracker, plan: StudyP
         config = RunConfig.from_json(row.tags["knobs.config"])
         task = Task("winner", config, row.name, {}, test=True, evaluate=checkpoint, run=row.id, closed=row.state)
         task.attempt = int(row.tags["knobs.attempt"])
-        with display:
-            driver.run(ListPlan(plan.name, [task]))
+        driver.run(ListPlan(plan.name, [task]))
     tracker.tag(row.id, {"knobs.winner": "true"})
 
 

@@ -51,7 +51,7 @@ class Display(Protocol):
     def refresh(self, driver: Driver) -> None:
         """Called several times a second."""
 
-    def ended(self, task: Task, state: str, message: str) -> None:
+    def ended(self, task: Task, state: str, outcome: Outcome) -> None:
         """A task ended."""
 
 
@@ -124,7 +124,9 @@ class Driver:
         folder = self.places.scratch / task.run
         resume = () if task.evaluate else tuple(newest_checkpoints(folder))
         if task.attempt > 1 and not task.closed:
-            self.tracker.reopen(task.run, {"knobs.state": f"attempt {task.attempt}", "knobs.attempt": str(task.attempt)})
+            self.tracker.reopen(
+                task.run, {"knobs.state": f"attempt {task.attempt}", "knobs.attempt": str(task.attempt)}
+            )
         job = Job(
             run=task.run,
             config=task.config.to_json(),
@@ -150,7 +152,9 @@ class Driver:
         identity = hashlib.sha256(json.dumps(same).encode()).hexdigest()
         source = None
         if not self.fresh:
-            found = self.tracker.search(f"tags.`knobs.identity` = '{identity}' and attributes.status = 'FINISHED'", limit=1)
+            found = self.tracker.search(
+                f"tags.`knobs.identity` = '{identity}' and attributes.status = 'FINISHED'", limit=1
+            )
             source = found[0] if found else None
         commit, diff = provenance.git_state(self.places.root)
         tags = {
@@ -185,7 +189,9 @@ class Driver:
         """Carry a finished run's values over; false where the test split has yet to be read with its checkpoint."""
         task.reused_from = source.tags.get("knobs.reused_from", source.id)
         task.recorded = -1
-        curves = {name: self.tracker.curve(source.id, name) for name in source.metrics if "/" in name and not _single(name)}
+        curves = {
+            name: self.tracker.curve(source.id, name) for name in source.metrics if "/" in name and not _single(name)
+        }
         steps: dict[int, dict[str, float]] = {}
         for name, points in curves.items():
             for step, value in points:
@@ -197,14 +203,23 @@ class Driver:
                 self._end(task, Outcome(state="pruned", message="pruned"))
                 return True
         self._flush(task)
-        summary = {name: value for name, value in source.metrics.items() if _single(name) and not name.startswith("test/")}
+        summary = {
+            name: value for name, value in source.metrics.items() if _single(name) and not name.startswith("test/")
+        }
         tested = {name: value for name, value in source.metrics.items() if name.startswith("test/")}
         self.tracker.summary(task.run, summary, int(summary["best/step"]))
         self.tracker.tag(task.run, {"knobs.reused_from": task.reused_from})
         if task.test and not tested:
             task.evaluate = self.tracker.artifact(task.reused_from, "checkpoints/best.ckpt")
             return False
-        self._end(task, Outcome(state="finished", best_step=int(summary["best/step"]), summary={**summary, **(tested if task.test else {})}))
+        self._end(
+            task,
+            Outcome(
+                state="finished",
+                best_step=int(summary["best/step"]),
+                summary={**summary, **(tested if task.test else {})},
+            ),
+        )
         return True
 
     def _handle(self, worker: Worker, message: Any) -> None:
@@ -266,7 +281,7 @@ class Driver:
             self.tracker.upload(run, outcome.checkpoint, "checkpoints")
         if outcome.log:
             self.tracker.upload_texts(run, {"run.log": without_password(outcome.log)})
-        tags = {"knobs.state": state}
+        tags: dict[str, str] = {"knobs.state": state}
         if outcome.message:
             tags["knobs.message"] = without_password(outcome.message)[:500]
         if task.test and outcome.state == "finished":
@@ -281,7 +296,8 @@ class Driver:
         self.plan.ended(task, outcome)
         shutil.rmtree(self.places.scratch / run, ignore_errors=True)
         self.ended_count += 1
-        self.display.ended(task, state, outcome.message)
+        if not task.closed:
+            self.display.ended(task, state, outcome)
 
     def _stop(self) -> None:
         """Let workers save themselves, then leave every task as interrupted."""

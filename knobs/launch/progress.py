@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from knobs.job import Outcome
     from knobs.launch.devices import Device
     from knobs.launch.driver import Driver
     from knobs.launch.task import Task
@@ -59,16 +61,22 @@ class Progress:
                 value = "" if task.value is None else f"{task.metric} {task.value:.4f}"
                 rows.add_row(worker.device.label, task.name, f"{task.step}/{task.config.training.max_steps}", value)
         bar = Bar(
-            TextColumn(self.title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn(self._eta(driver))
+            TextColumn(self.title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn(self._eta(driver)),
         )
         bar.add_task("", total=driver.plan.total, completed=driver.plan.total - self._left(driver))
         self.live.update(Group(rows, bar, Text(driver.plan.headline, style="bold")), refresh=True)
 
-    def ended(self, task: Task, state: str, message: str) -> None:
+    def ended(self, task: Task, state: str, outcome: Outcome) -> None:
         """A line for every run that ended."""
         self.ended_here += 1
-        value = "" if task.value is None or state in ("diverged", "failed", "lost") else f"{task.metric} {task.value:.4f}"
-        line = f"  {task.name:<18}  {state:<12} {value}" + (f"  {message}" if message and state != "pruned" else "")
+        chosen = outcome.summary.get(f"best/{task.metric}")
+        value = "" if chosen is None else f"{task.metric} {chosen:.4f} at step {outcome.best_step}"
+        message = f"at step {task.step}" if state == "pruned" else outcome.message
+        line = f"  {task.name:<18}  {state:<12} {value}  {message}"
         self.console.print(line.rstrip(), markup=False, style="dim" if state in ("pruned", "reused") else "")
 
     def _left(self, driver: Driver) -> int:

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 class Session:
     """Workers that warm up while the rest is checked and imported; then tracker, display and driver."""
 
-    def __init__(self, devices: str, per_device: int, *, workers: int | None = None, storage: str | None = None, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        devices: str,
+        per_device: int,
+        *,
+        workers: int | None = None,
+        storage: str | None = None,
+        fresh: bool = False,
+    ) -> None:
         self.root = discover.project_root()
         discover.activate(self.root)
         self.places = Places.of(self.root, storage)
@@ -108,5 +116,3 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """One line to standard error."""
     print(f"knobs: {text}", file=sys.stderr, flush=True)
-
-

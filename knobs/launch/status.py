@@ -94,6 +94,6 @@ def _overview(tracker: Tracker) -> None:
             shown = "-" if best is None else f"{metric} {best:.4f}"
             table.add_row(experiment.name, "study", row.state, str(done), shown, row.tags.get("knobs.best_trial", ""))
         for row in tracker.search("tags.`knobs.kind` = 'run'", experiment.experiment_id, limit=20):
-            best = next((f"{k} {v:.4f}" for k, v in row.metrics.items() if k.startswith("best/val/") and "loss" not in k), "-")
-            table.add_row(experiment.name, "run", row.state, "", best.removeprefix("best/"), row.id)
+            values = [f"{k} {v:.4f}" for k, v in row.metrics.items() if k.startswith("best/val/") and "loss" not in k]
+            table.add_row(experiment.name, "run", row.state, "", "".join(values[:1]).removeprefix("best/"), row.id)
     Console(highlight=False).print(table)

@@ -122,7 +122,9 @@ class StudyPlan:
         curve = dict(asked.trial.study.get_trials(deepcopy=False)[asked.number].intermediate_values)
         frozen = asked.frozen(state, value, trained, curve)
         self.search.history[asked.number] = frozen
-        self._note(asked.number, "reused" if task.reused_from and state == TrialState.COMPLETE else outcome.state, value)
+        self._note(
+            asked.number, "reused" if task.reused_from and state == TrialState.COMPLETE else outcome.state, value
+        )
         self.store.ended(asked.number, frozen, {"mlflow_run": task.run, "state": outcome.state})
 
     def interrupted(self, task: Task) -> None:
@@ -151,9 +153,7 @@ class StudyPlan:
             "mlflow.parentRunId": self.parent,
         }
         name = run_name(_label(asked.number), asked.trial.params)
-        return Task(
-            _label(asked.number), asked.config, name, tags, report=asked.report, metric=self.study.metric
-        )
+        return Task(_label(asked.number), asked.config, name, tags, report=asked.report, metric=self.study.metric)
 
     def _task_again(self, number: int, row: Row, params: dict[str, Any]) -> Task:
         asked = self._ask(number, params)
@@ -187,7 +187,15 @@ def changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[
     return found
 
 
-SHORT = {"width": "w", "depth": "d", "lr": "lr", "dropout": "p", "weight_decay": "wd", "batch_size": "b", "momentum": "m"}
+SHORT = {
+    "width": "w",
+    "depth": "d",
+    "lr": "lr",
+    "dropout": "p",
+    "weight_decay": "wd",
+    "batch_size": "b",
+    "momentum": "m",
+}
 
 
 def run_name(label: str, params: dict[str, Value]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from knobs.study import thaw
 from knobs.tracking import Row, Tracker
 
 if TYPE_CHECKING:
@@ -25,22 +26,21 @@ def best_trials(tracker: Tracker, plan: StudyPlan, parent: str) -> None:
     by_number = {int(row.tags["knobs.trial"]): row for row in rows}
     sign = -1 if plan.study.direction == "maximize" else 1
     five = sorted(plan.objectives, key=lambda n: (sign * plan.objectives[n], n))[:5]
-    knobs = [name for name in varying([by_number[n] for n in by_number]) if name != "seed"]
+    searched = list(dict.fromkeys(name for n in five for name in thaw(by_number[n].tags["knobs.optuna"])[0]))
     table = Table(title=f"{plan.name}: the five best", title_justify="left", box=None, pad_edge=False)
     table.add_column("trial")
-    table.add_column(plan.study.metric, justify="right")
-    for name in knobs:
-        table.add_column(name, justify="right", overflow="fold")
     for number in five:
-        params = by_number[number].params
-        cells = [short(params.get(name, "-")) for name in knobs]
-        table.add_row(f"t{number:03d}", f"{plan.objectives[number]:.4f}", *cells)
+        table.add_column(f"t{number:03d}", justify="right", no_wrap=True)
+    table.add_row(plan.study.metric, *(f"{plan.objectives[number]:.4f}" for number in five))
+    for name in searched:
+        table.add_row(name, *(short(by_number[number].params.get(name, "-")) for number in five))
     console = Console(highlight=False)
     console.print(table)
     best = by_number[five[0]]
     tested = {k: v for k, v in best.metrics.items() if k.startswith("test/")}
     line = "  ".join(f"{name} {value:.4f}" for name, value in sorted(tested.items()))
-    console.print(f"best: t{five[0]:03d}  {plan.study.metric} {plan.objectives[five[0]]:.4f}  {line}  (run {best.id})")
+    console.print(f"best: t{five[0]:03d}, run {best.id}")
+    console.print(f"  {plan.study.metric} {plan.objectives[five[0]]:.4f}  {line}", soft_wrap=True)
 
 
 def short(text: str) -> str:

@@ -75,7 +75,9 @@ def _check_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
-            raise BadInputError(f"--port {port} cannot be used: {error}; try another, e.g. {5000 + port % 1000 + 1}") from None
+            raise BadInputError(
+                f"--port {port} cannot be used: {error}; try another, e.g. {5000 + port % 1000 + 1}"
+            ) from None
 
 
 def _wait(server: subprocess.Popen[bytes], address: str) -> None:

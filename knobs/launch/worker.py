@@ -79,9 +79,9 @@ def serve(connection: Connection) -> None:
 
 def _train_forever(channel: DriverChannel) -> None:
     try:
-        from knobs import discover, runner
-
         import torch
+
+        from knobs import discover, runner
 
         discover.activate(discover.project_root())
         device = torch.device(os.environ.get("KNOBS_DEVICE", "cpu"))

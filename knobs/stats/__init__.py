@@ -1,0 +1,52 @@
+"""Statistics over arrays of runs: pure functions on NumPy arrays, seeds along axis 0. What they assume is measured."""
+
+from knobs.stats.claims import (
+    ClaimTest,
+    Verdict,
+    beats,
+    decide,
+    falls,
+    holm,
+    matches,
+    no_difference,
+    rises,
+    seeds_to_decide,
+)
+from knobs.stats.compare import (
+    contrasts,
+    crossed_effects,
+    factor_effect,
+    paired_difference,
+    sign_flip_p,
+    trend,
+    unpaired_difference,
+)
+from knobs.stats.describe import expected_best, interquartile_mean, mean, probability_of_improvement
+from knobs.stats.intervals import Estimate, bca_interval, mean_interval
+
+__all__ = [
+    "ClaimTest",
+    "Estimate",
+    "Verdict",
+    "bca_interval",
+    "beats",
+    "contrasts",
+    "crossed_effects",
+    "decide",
+    "expected_best",
+    "factor_effect",
+    "falls",
+    "holm",
+    "interquartile_mean",
+    "matches",
+    "mean",
+    "mean_interval",
+    "no_difference",
+    "paired_difference",
+    "probability_of_improvement",
+    "rises",
+    "seeds_to_decide",
+    "sign_flip_p",
+    "trend",
+    "unpaired_difference",
+]
