@@ -73,6 +73,8 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     one.add_argument("--port", metavar="N", default="5000", help="port on this machine (5000)")
     one.add_argument("--dashboard", action="store_true", help="start optuna-dashboard beside it")
 
+    command("doctor", "check stores, devices, determinism and versions, and say what to do")
+
     one = command("clean", "remove scratch files and old checkpoints of ended trials; never a record")
     one.add_argument("--older-than", metavar="TIME", help="checkpoints older than this: 30d, 12h")
     one.add_argument("--larger-than", metavar="SIZE", help="checkpoints larger than this: 10M, 1G")
@@ -235,6 +237,12 @@ def _ui(options: argparse.Namespace, _: dict[str, str]) -> None:
     ui.serve(port, dashboard=options.dashboard)
 
 
+def _doctor(_options: argparse.Namespace, _: dict[str, str]) -> None:
+    from knobs.launch import doctor
+
+    doctor.examine()
+
+
 def _clean(options: argparse.Namespace, _: dict[str, str]) -> None:
     age = amount("--older-than", options.older_than, TIMES, "30d") if options.older_than else None
     size = amount("--larger-than", options.larger_than, SIZES, "10M") if options.larger_than else None
@@ -243,7 +251,15 @@ def _clean(options: argparse.Namespace, _: dict[str, str]) -> None:
     clean.clean(older_than=age, larger_than=size, dry_run=options.dry_run)
 
 
-COMMANDS = {"list": _list, "run": _run, "study": _study, "status": _status, "ui": _ui, "clean": _clean}
+COMMANDS = {
+    "list": _list,
+    "run": _run,
+    "study": _study,
+    "status": _status,
+    "ui": _ui,
+    "doctor": _doctor,
+    "clean": _clean,
+}
 
 
 def _interrupt(signum: int, _frame: object) -> NoReturn:

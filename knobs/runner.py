@@ -61,6 +61,7 @@ class _Watch:
         self.learner: Learner | None = None
         self.due = time.monotonic() + CHECKPOINT_SECONDS
         self.saved: list[Path] = []
+        self.records: list[Record] = []
 
     def between_steps(self) -> None:
         if self.channel.stopping:
@@ -70,7 +71,9 @@ class _Watch:
             self.save()
 
     def validated(self, step: int, values: Numbers) -> bool:
-        self.channel.record(Record(step=step, values=values, time_ms=time.time_ns() // 1_000_000))
+        record = Record(step=step, values=values, time_ms=time.time_ns() // 1_000_000)
+        self.records.append(record)
+        self.channel.record(record)
         if self.job.asks is not None and not self.channel.goes_on(step, values[self.job.asks]):
             raise PrunedError
         return True
@@ -80,7 +83,8 @@ class _Watch:
         assert self.learner is not None
         self.job.folder.mkdir(parents=True, exist_ok=True)
         path = self.job.folder / f"step-{self.learner.progress.step:012d}.ckpt"
-        checkpoint.save({"config": self.job.config, **self.learner.snapshot()}, path)
+        told = [vars(record) for record in self.records]
+        checkpoint.save({"config": self.job.config, "records": told, **self.learner.snapshot()}, path)
         if path not in self.saved:
             self.saved.append(path)
         for old in self.saved[:-2]:
@@ -127,7 +131,7 @@ def _train(job: Job, channel: Channel, device: torch.device, watch: _Watch) -> O
     began, began_cpu = time.perf_counter(), time.process_time()
     batches = InMemoryData(config, job.cache, device)
     learner = watch.learner = Learner(config, config.data.spec(), watch, device)
-    _restore(job, learner, device, watch.log)
+    _restore(job, watch, learner, device)
     first = batches.start = learner.progress.step
     if batches.intervals_left() > 0 and not _stopped_early(learner):
         _trainer(device, batches.intervals_left()).fit(learner, datamodule=batches)
@@ -203,16 +207,22 @@ def _reproducible(config: RunConfig, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def _restore(job: Job, learner: Learner, device: torch.device, log: list[str]) -> None:
-    """Go on from the furthest checkpoint that can be read; from the start where none can."""
+def _restore(job: Job, watch: _Watch, learner: Learner, device: torch.device) -> None:
+    """Go on from the furthest checkpoint that can be read; from the start where none can.
+
+    Records that it holds are sent again: the driver may have died before it wrote them, and drops what it has.
+    """
     for path in job.resume:
         try:
             state = checkpoint.load(path, config=job.config, device=device)
         except BadInputError as error:
-            log.append(f"passed over: {error}")
+            watch.log.append(f"passed over: {error}")
             continue
         learner.restore(state)
-        log.append(f"goes on from step {learner.progress.step}")
+        watch.log.append(f"goes on from step {learner.progress.step}")
+        watch.records = [Record(**told) for told in state["records"]]
+        for record in watch.records:
+            watch.channel.record(record)
         return
 
 

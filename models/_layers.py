@@ -66,7 +66,8 @@ def initialise(modules: Iterable[nn.Module], init: str, gain: float) -> None:
     """Draw the weights of every linear or convolutional layer among `modules`; biases start at 0.
 
     default: left as PyTorch made them (uniform, +-1/sqrt(fan_in), biases too). xavier: Glorot & Bengio 2010, uniform,
-    gain 1. kaiming: He et al. 2015, normal, std gain/sqrt(fan_in). orthogonal: Saxe et al. 2014, times the gain.
+    gain 1. kaiming: He et al. 2015, normal, std gain/sqrt(fan_in). orthogonal: Saxe et al. 2014, times the gain; it
+    keeps a signal's norm, so that the mean square falls where a layer widens.
     """
     if init == "default":
         return

@@ -75,7 +75,7 @@ class HeightOne(nn.Module):
 
 
 class MeanOverPositions(nn.Module):
-    """Global average pooling (Lin et al. 2014) as a plain mean: the pooling layer has no deterministic gradient on CUDA."""
+    """Global average pooling (Lin et al. 2014) as a mean: the pooling layer has no deterministic CUDA gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, rows, columns) to (batch, channels)."""

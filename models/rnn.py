@@ -34,7 +34,7 @@ class RNN(ModelConfig):
     bidirectional: bool = False
     """Read the sequence backward as well, with weights of its own (Schuster & Paliwal 1997)."""
     readout: Literal["last", "mean", "max"] = "last"
-    """What the linear layer sees of the top layer: each direction's last state, or the states' mean or maximum over time."""
+    """What the linear layer sees of the top layer: each direction's last state, or the mean or maximum over time."""
     dropout: Fraction = 0.0
     """Part of the units that is zeroed at random in training, after each layer."""
     init: Init = "default"

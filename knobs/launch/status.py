@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import sys
 
-from rich.console import Console
 from rich.table import Table
 
 from knobs import discover
 from knobs.errors import BadInputError, nearest
-from knobs.launch.tables import short, varying
+from knobs.launch.tables import console, searched, short
 from knobs.places import Places
 from knobs.tracking import Row, Tracker
 
@@ -64,10 +63,10 @@ def _csv(parent: Row, rows: list[Row]) -> None:
 
 def _table(name: str, parent: Row, rows: list[Row]) -> None:
     metric = parent.params["metric"]
-    knobs = varying(rows)
+    knobs = searched(rows)
     table = Table(title=f"{name}: {len(rows)} trials, {parent.state}", title_justify="left", box=None, pad_edge=False)
     for title in ("trial", "state", metric, *knobs):
-        table.add_column(title, justify="left" if title in ("trial", "state") else "right", overflow="fold")
+        table.add_column(title.replace(".", ".\n"), justify="left" if title in ("trial", "state") else "right")
     sign = -1 if parent.params["direction"] == "maximize" else 1
     missing = float("inf")
     for row in sorted(rows, key=lambda row: sign * row.metrics.get(f"best/{metric}", sign * missing)):
@@ -75,7 +74,7 @@ def _table(name: str, parent: Row, rows: list[Row]) -> None:
         shown = f"{value:.4f}" if value is not None else "-"
         label = f"t{int(row.tags['knobs.trial']):03d}" + (" *" if row.tags.get("knobs.winner") == "true" else "")
         table.add_row(label, row.state, shown, *(short(row.params.get(knob, "-")) for knob in knobs))
-    Console(highlight=False).print(table)
+    console().print(table)
 
 
 def _overview(tracker: Tracker) -> None:
@@ -96,4 +95,4 @@ def _overview(tracker: Tracker) -> None:
         for row in tracker.search("tags.`knobs.kind` = 'run'", experiment.experiment_id, limit=20):
             values = [f"{k} {v:.4f}" for k, v in row.metrics.items() if k.startswith("best/val/") and "loss" not in k]
             table.add_row(experiment.name, "run", row.state, "", "".join(values[:1]).removeprefix("best/"), row.id)
-    Console(highlight=False).print(table)
+    console().print(table)

@@ -10,7 +10,7 @@ from scipy import special
 
 from knobs.errors import BadInputError
 from knobs.stats.compare import paired_difference, trend, unpaired_difference
-from knobs.stats.intervals import Array, Estimate, checked, mean_interval, stretch, tail_level, two_sided_p
+from knobs.stats.intervals import FEWEST, Array, Estimate, checked, mean_interval, stretch, tail_level, two_sided_p
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,16 +48,23 @@ class Verdict:
     p_uncorrected: float
     n: int
     needed_more_seeds: int | None
-    """Seeds to add for power 0.8 were the observed effect and spread the true ones; 0 once decided, None if hopeless."""
+    """Seeds to add for power 0.8, were the observed effect and spread true; 0 once decided, None if hopeless."""
     caveat: str
+
+
+def _test(effect: Estimate, supports: float, contradicts: float, *, caveat: str = "", **band: float) -> ClaimTest:
+    """The test with its doubts said; where no p is honest, because skewed runs are too few, it can decide nothing."""
+    if bool(effect.any_shape) and effect.n < FEWEST:
+        supports = contradicts = 1.0
+    said = "; ".join(text for text in (str(effect.doubt), caveat) if text)
+    return ClaimTest(effect=effect, p_supports=supports, p_contradicts=contradicts, caveat=said, **band)
 
 
 def _directional(effect: Estimate, upward: bool, caveat: str = "") -> ClaimTest:
     """Two-sided p on the side where the effect lies: a wrong verdict of either kind counts against alpha."""
     agrees = (float(effect.value) > 0) == upward
     p = float(effect.p)
-    doubts = "; ".join(t for t in (str(effect.doubt), caveat) if t)
-    return ClaimTest(effect=effect, p_supports=p if agrees else 1.0, p_contradicts=1.0 if agrees else p, caveat=doubts)
+    return _test(effect, p if agrees else 1.0, 1.0 if agrees else p, caveat=caveat)
 
 
 def _within(effect: Estimate, centre: float, margin: float) -> ClaimTest:
@@ -68,20 +75,14 @@ def _within(effect: Estimate, centre: float, margin: float) -> ClaimTest:
     """
     if not margin > 0:
         raise BadInputError(f"a tolerance must be above 0, not {margin:g}")
-    above, below = float(effect.p_above(centre - margin)), float(effect.p_below(centre + margin))
-    inside = max(above, below)
-    beyond = min(float(effect.p_above(centre + margin)), float(effect.p_below(centre - margin)))
+    above, below = effect.p_above(centre - margin), effect.p_below(centre + margin)
+    beyond = np.minimum(effect.p_above(centre + margin), effect.p_below(centre - margin))
+    inside = np.maximum(above, below)
     if effect.any_shape:
-        inside, beyond = float(_rooted(inside)), float(_rooted(beyond))
+        inside, beyond = two_sided_p(inside, effect.any_shape), two_sided_p(beyond, effect.any_shape)
     else:
-        beyond = min(1.0, beyond + min(1 - above, 1 - below))
-    return ClaimTest(
-        effect=effect, p_supports=inside, p_contradicts=beyond, centre=centre, margin=margin, caveat=str(effect.doubt)
-    )
-
-
-def _rooted(tail: float) -> Array:
-    return two_sided_p(np.asarray(tail), np.asarray(True))
+        beyond = np.minimum(beyond + np.minimum(above, below), 1.0)
+    return _test(effect, float(inside), float(beyond), centre=centre, margin=margin)
 
 
 def _one_metric(runs: ArrayLike) -> Array:
@@ -113,7 +114,7 @@ def _ordered(levels: ArrayLike, at: Sequence[float] | None, upward: bool) -> Cla
 
 
 def falls(levels: ArrayLike, *, at: Sequence[float] | None = None) -> ClaimTest:
-    """ "M falls with factor F": `levels` (runs, k) in F's order; the effect is the slope a level (or a unit of `at`)."""
+    """ "M falls with factor F": `levels` (runs, k) in order of F; the effect is the slope a level (or unit of `at`)."""
     return _ordered(levels, at, upward=False)
 
 
@@ -176,30 +177,34 @@ def decide(tests: Sequence[ClaimTest], alpha: float = 0.05) -> list[Verdict]:
 def seeds_to_decide(test: ClaimTest, alpha: float = 0.05, *, power: float = 0.8, most: int = 100) -> int | None:
     """How many more seeds decide the claim with this power, were the observed effect and spread the true ones.
 
-    `alpha` is what is left to the claim after correction. Noncentral t (Cohen 1988, chapter 2), and for an effect inside
-    the tolerance the sum of both one-sided tests' failures (Phillips 1990). None where more than `most` would be needed.
-    The observed effect of a few seeds is itself uncertain: `benchmarks/results/statistics.md` says what became of it.
+    `alpha` is what is left to the claim after correction. Noncentral t (Cohen 1988, chapter 2), and for an effect
+    inside the tolerance the sum of both one-sided tests' failures (Phillips 1990). None where more than `most` would be
+    needed. The observed effect of a few seeds is itself uncertain: what became of such plans is in
+    `benchmarks/results/statistics.md`.
     """
     e = test.effect
     n = e.n + np.arange(1, most + 1)
+    gap = abs(float(e.value) - test.centre)
+    side = np.sign(float(e.value) - test.centre)
+    inside = gap < test.margin
+    one_sided = inside and not e.any_shape
+    tail = np.full(len(n), alpha) if one_sided else tail_level(alpha, np.broadcast_to(e.any_shape, n.shape))
     scale = e.se * np.sqrt(e.n / n)
-    effect = float(e.value) - test.centre
-    if scale[0] == 0:
-        found = (0.5 ** (n - 1) <= alpha) & (abs(effect) != test.margin)
+    dof = e.dof * (n - 1) / (e.n - 1)
+    t = -special.stdtrit(dof, tail)
+
+    def missed(distance: float, towards: float) -> Array:
+        """P that a true distance from a bound does not show, when the interval must not reach it on that side."""
+        if not distance > 0:
+            return np.ones(len(n))
+        if scale[0] == 0:
+            return np.where(0.5**n <= tail, 0.0, 1.0)
+        reach = stretch(towards * e.skew, n) if e.any_shape else 1.0
+        return np.asarray(np.nan_to_num(special.nctdtr(dof, distance / scale, t * reach), nan=1.0))
+
+    if inside:
+        chance = 1 - missed(test.margin - gap, side) - missed(test.margin + gap, -side)
     else:
-        dof = e.dof * (n - 1) / (e.n - 1)
-        inside = abs(effect) < test.margin and not e.any_shape
-        level = np.full(len(n), alpha) if inside else tail_level(alpha, np.full(len(n), bool(e.any_shape)))
-        t = -special.stdtrit(dof, level)
-
-        def misses(gap: float, side: float) -> Array:
-            """P that a true gap of this size does not show, the interval reaching towards `side`."""
-            reach = np.array([stretch(side * e.skew, int(k)) for k in n]) if e.any_shape else 1.0
-            return np.asarray(special.nctdtr(dof, gap / scale, t * reach))
-
-        if abs(effect) < test.margin:
-            chance = 1 - misses(test.margin - effect, 1.0) - misses(test.margin + effect, -1.0)
-        else:
-            chance = 1 - misses(abs(effect) - test.margin, -np.sign(effect))
-        found = np.nan_to_num(chance, nan=0.0) >= power
+        chance = 1 - missed(gap - test.margin, -side)
+    found = (chance >= power) & ((n >= FEWEST) | ~e.any_shape)
     return int(np.argmax(found)) + 1 if found.any() else None

@@ -129,7 +129,7 @@ def trend(levels: ArrayLike, *, at: Sequence[float] | None = None, confidence: f
 
 
 def factor_effect(cells: ArrayLike, axes: Sequence[int], *, confidence: float = 0.95) -> Estimate:
-    """Effects of one crossed factor, or the interaction of several: `cells` (runs, levels of factor 0, of factor 1 ...).
+    """Effects of one crossed factor, or the interaction of several: `cells` (runs, levels of factor 0, of 1, ...).
 
     `axes` names factors, from 0. The estimate has one axis per named factor: how far each level (or combination) lies
     from what the grand mean and all lower effects say, the other factors averaged out; effects sum to zero along
@@ -151,7 +151,7 @@ def factor_effect(cells: ArrayLike, axes: Sequence[int], *, confidence: float = 
 def crossed_effects(
     cells: ArrayLike, factors: Sequence[str], *, order: int = 2, confidence: float = 0.95
 ) -> dict[tuple[str, ...], Estimate]:
-    """Every main effect and interaction of up to `order` factors, by the factors' names; `cells` as in `factor_effect`."""
+    """Every main effect and interaction of up to `order` factors, by name; `cells` as in `factor_effect`."""
     if np.ndim(cells) != len(factors) + 1:
         raise ValueError(f"{np.ndim(cells) - 1} axes of levels for {len(factors)} factors")
     return {

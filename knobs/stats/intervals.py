@@ -1,12 +1,12 @@
 """Means over runs and their intervals: Student's t where differences are symmetric, a stretched t elsewhere.
 
-Every array has runs (seeds) along axis 0; what follows (cells, or nothing) is kept. `benchmarks/statistics.py` measures
+Every array has runs (seeds) along axis 0; what follows (cells, or nothing) is kept. `benchmarks/truth.py` measures
 the coverage of both intervals, of the alternatives that were tried, and writes the table.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -55,8 +55,18 @@ class Estimate:
 
     def each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Estimate:
         """The same estimate with every array changed, as by a reshape or an index."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "n"}
-        return replace(self, **{name: np.asarray(change(array)) for name, array in arrays.items()})
+        return Estimate(
+            value=np.asarray(change(self.value)),
+            low=np.asarray(change(self.low)),
+            high=np.asarray(change(self.high)),
+            p=np.asarray(change(self.p)),
+            n=self.n,
+            se=np.asarray(change(self.se)),
+            dof=np.asarray(change(self.dof)),
+            skew=np.asarray(change(self.skew)),
+            any_shape=np.asarray(change(self.any_shape)),
+            doubt=np.asarray(change(self.doubt)),
+        )
 
     def p_above(self, value: float) -> Array:
         """One-sided p of "the mean is above `value`", from the lower side of the interval."""

@@ -1,0 +1,7 @@
+"""Makes `models`, `datamodules`, `studies` and `experiments` importable, as every command does."""
+
+from pathlib import Path
+
+from knobs import discover
+
+discover.activate(Path(__file__).resolve().parent.parent)
