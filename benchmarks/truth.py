@@ -29,7 +29,7 @@ from knobs.stats.claims import ClaimTest
 
 
 def null_claims(x: np.ndarray, side: float, kind: str) -> list[ClaimTest]:
-    """Claims of one null ablation, every one false, or neither true nor false; tolerances hide the truth just outside."""
+    """Claims of one null ablation, none of them true: where a claim has a tolerance, the truth lies just outside it."""
     if kind == "mixed":
         return [
             beats(x[:, 1], x[:, 0]),
@@ -125,7 +125,7 @@ def pilot(runs: int, effect: float) -> np.ndarray:
 
 
 def plans(g: np.random.Generator, samples: int) -> str:
-    """Where 5 seeds showed exactly the truth: the seeds asked for in all, and the power that they have (0.8 is meant)."""
+    """Where 5 seeds showed exactly the truth: the seeds asked for in all, and the power they have (0.8 is meant)."""
     asked = {
         "beats, true difference 0.7 sd": (0.7, beats),
         "beats, true difference 1 sd": (1.0, beats),
@@ -188,10 +188,10 @@ can see is a rare failure that the sample does not hold (last rows). Johnson 197
 {means}
 
 ## 95% intervals of a difference: coverage
-B spreads as much as A, half, a third, a tenth as much. Where a knob does nothing the spreads are equal and the
-differences symmetric, and t covers whatever the metric. **A skewed metric (lognormal, Beta) in two cells that spread 2 to
-5 times differently is not covered to 93%**: nothing in 5 seeds tells that case from the first. From about 3 times on the
-interval is stretched as a mean's is.
+B spreads as much as A, half, a third, a tenth as much. Where a knob does nothing the spreads are equal, the differences
+symmetric, and t covers whatever the metric. **A strongly skewed metric (lognormal, Beta) in two cells that spread 2 or
+more times differently is covered to less than 93%**: 5 seeds hardly tell that case from the first. Where the observed
+spreads differ 3 times, the interval is stretched as a mean's is.
 
 {differences}
 
@@ -223,8 +223,8 @@ Where the 5 seeds show exactly the truth, the seeds asked for give the power tha
 
 {plans}
 
-In practice 5 seeds show something else than the truth, only the undecided ask for more, and adding seeds is a second look
-at the same runs: at no true difference, "decided in all" is the false-positive rate of the two looks together.
+In practice 5 seeds show something else than the truth, only the undecided ask for more, and adding seeds is a second
+look: at no true difference, "decided in all" is the false-positive rate of both looks together.
 
 {second_looks}
 """

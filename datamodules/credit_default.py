@@ -1,4 +1,4 @@
-"""Default of 30,000 Taiwanese credit-card clients, 2005: 23 features, binary (Yeh 2016)."""
+"""Default of 30,000 Taiwanese credit-card clients, 2005: 23 features, binary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from knobs.data import DataSpec, Split, Splits
 
 @part
 class CreditDefault(DataConfig):
-    """Who fails to pay next month (22% do), from limit, sex, education, marriage, age and six months of payments."""
+    """Who fails to pay next month (22% do): limit, sex, education, marriage, age, six months of payments (Yeh 2016)."""
 
     scaling: Literal["standard", "quantile"] = "standard"
     """standard: mean 0 and standard deviation 1; quantile: each feature's ranks mapped to a standard normal. Both learn

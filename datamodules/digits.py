@@ -1,4 +1,4 @@
-"""Handwritten digits, 8 by 8 pixels, 1,797 images (scikit-learn's copy of the UCI set)."""
+"""Handwritten digits: 1,797 images of 8 by 8 pixels, from scikit-learn."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ class Digits(DataConfig):
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Fixes which images go where."""
 
+    flat: bool = False
+    """Give the 64 pixels as a vector, for networks of dense layers; off: an image."""
+
     def spec(self) -> DataSpec:
-        """One channel of 8 by 8; ten classes."""
+        """One channel of 8 by 8, or 64 pixels where flat; ten classes."""
+        if self.flat:
+            return DataSpec(task="multiclass", layout="vector", shape=(64,), outputs=10, metric="accuracy")
         return DataSpec(task="multiclass", layout="image", shape=(1, 8, 8), outputs=10, metric="accuracy")
 
     def load(self) -> Splits:

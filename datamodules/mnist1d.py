@@ -1,4 +1,4 @@
-"""MNIST-1D: ten digit-like curves as noisy sequences of 40 numbers (Greydanus & Kobak 2024)."""
+"""MNIST-1D: ten digit-like curves as noisy sequences of 40 numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from knobs.errors import BadInputError
 class MNIST1D(DataConfig):
     """Every argument of the paper's generator is a knob of the same name; the defaults make the paper's frozen set.
 
-    The generator itself centres and scales by the whole set, test included; that is part of the benchmark's definition.
+    Greydanus & Kobak 2024. The generator itself centres and scales by the whole set, test included; that is part of the
+    benchmark's definition.
     """
 
     num_samples: Annotated[int, Field(ge=20)] = 5000

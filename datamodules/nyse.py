@@ -1,4 +1,4 @@
-"""New York Stock Exchange, daily, 1962-1986: log trading volume from the days before (ISLP)."""
+"""New York Stock Exchange 1962-1986: log volume from the days before (ISLP)."""
 
 from __future__ import annotations
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from knobs import discover
+from knobs import discover, signals
 from knobs.errors import BadInputError, InterruptedBySignal, KnobsError, nearest
 
 DESCRIPTION = "Neural-network experiments you can trust: tracked runs, studies that lose nothing, fair ablations."
@@ -63,6 +62,14 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     one.add_argument("--seed", metavar="N", help="seed of the search")
     one.add_argument("--as", dest="record_as", metavar="NAME", help="record under another name")
     one.epilog = f"{KNOBS_HELP} changes the study's baseline"
+    _machine(one)
+
+    one = command("ablate", "run an ablation to its verdicts, or go on with it")
+    one.add_argument("name", help="a file in experiments/")
+    one.add_argument("--seeds", metavar="N", help="fresh seeds of every cell")
+    one.add_argument("--trials", metavar="N", help="nuisance trials of every cell")
+    one.add_argument("--quick", action="store_true", help="the smaller preset, recorded as NAME-quick")
+    one.add_argument("--dry-run", action="store_true", help="print cells, trials, seeds and an estimate of the time")
     _machine(one)
 
     one = command("status", "show studies and runs, or one study's trials")
@@ -218,6 +225,25 @@ def _study(options: argparse.Namespace, typed: dict[str, str]) -> None:
         )
 
 
+def _ablate(options: argparse.Namespace, _: dict[str, str]) -> None:
+    discover.find_file(options.name)
+    seeds = count("--seeds", options.seeds) if options.seeds else None
+    trials = count("--trials", options.trials) if options.trials else None
+    per_device = count("--per-device", options.per_device)
+    from knobs.launch import ablate
+    from knobs.launch.devices import parse
+    from knobs.launch.session import session
+
+    if options.dry_run:
+        discover.activate(discover.project_root())
+        name, ablation = ablate.load(options.name, seeds=seeds, trials=trials, quick=options.quick)
+        ablate.dry_run(name, ablation, len(parse(options.devices, per_device)))
+        return
+    with session(options.devices, per_device, storage=options.storage, fresh=options.fresh) as opened:
+        name, ablation = ablate.load(options.name, seeds=seeds, trials=trials, quick=options.quick)
+        ablate.ablate(opened, name, ablation)
+
+
 def check_name(name: str) -> None:
     """Names go into filters, paths and pages: letters, digits, `_` and `-` only."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
@@ -255,6 +281,7 @@ COMMANDS = {
     "list": _list,
     "run": _run,
     "study": _study,
+    "ablate": _ablate,
     "status": _status,
     "ui": _ui,
     "doctor": _doctor,
@@ -262,19 +289,14 @@ COMMANDS = {
 }
 
 
-def _interrupt(signum: int, _frame: object) -> NoReturn:
-    raise InterruptedBySignal(signum)
-
-
 def main() -> None:
     """The `knobs` command. Exit codes are listed in the README."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _interrupt)
+    signals.install()
     code = 0
     try:
         dispatch(sys.argv[1:])
         sys.stdout.flush()
-    except KnobsError as error:
+    except (KnobsError, InterruptedBySignal) as error:
         print(f"knobs: {error}", file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:

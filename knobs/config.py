@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Self, cast, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -33,6 +33,7 @@ from knobs.part import (
     describe,
     field_names,
     part,
+    refusal,
 )
 
 __all__ = [
@@ -111,7 +112,7 @@ class RunConfig:
             raise BadInputError(f"{name} is no knob of this run" + nearest(name, self.knobs()))
         owner: Any = type(getattr(self, place)) if leaf else type(self)
         field = owner.__pydantic_fields__[leaf or place]
-        if text.lower() == "none":
+        if text.lower() == "none" and type(None) in get_args(field.annotation):
             return None
         annotated: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
         try:
@@ -119,9 +120,7 @@ class RunConfig:
                 return cast("Value", TypeAdapter(annotated).validate_json(text))
             return cast("Value", TypeAdapter(annotated).validate_strings(text))
         except ValidationError as error:
-            problem = error.errors()[0]
-            message = problem["msg"][:1].lower() + problem["msg"][1:]
-            raise BadInputError(f"{name} = {text!r}: {message}") from None
+            raise BadInputError(refusal(name, text, error)) from None
 
     def to_json(self) -> str:
         """Canonical JSON: two configs are equal exactly when these strings are."""
@@ -132,7 +131,7 @@ class RunConfig:
         """The config that `to_json` wrote; strict: no coercion, no unknown knob, no inf or NaN."""
         try:
             tree = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadInputError(f"not a run's config: {error}") from None
         if not isinstance(tree, dict):
             raise BadInputError("not a run's config: expected a JSON object")

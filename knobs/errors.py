@@ -39,8 +39,8 @@ class AnswerNoError(KnobsError):
     exit_code = 1
 
 
-class InterruptedBySignal(KnobsError):
-    """A signal ended the command after everything was saved."""
+class InterruptedBySignal(BaseException):
+    """A signal ended the command after everything was saved. No `except Exception` of a library can swallow it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by signal {signum}; everything is saved, the same command goes on")

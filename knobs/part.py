@@ -54,13 +54,22 @@ def _one_line(cls: type[Any], error: ValidationError) -> str:
     leaf = ".".join(str(step) for step in first["loc"][:1]) or "?"
     where = f"{prefix}.{leaf}" if (prefix := getattr(cls, "part_name", "")) else leaf
     if first["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        return f"{where}: {getattr(cls, 'kind', cls.__name__)} has no such knob" + nearest(leaf, field_names(cls))
+        owner = getattr(cls, "kind", "") or cls.__name__
+        return f"{where}: {owner} has no such knob" + nearest(leaf, field_names(cls))
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    return refusal(where, first["input"], error)
+
+
+def refusal(name: str, value: Any, error: ValidationError) -> str:
+    """One line: the knob, its value, and what pydantic says is allowed; for a misspelt choice the nearest one."""
+    first = error.errors()[0]
     message = first["msg"][:1].lower() + first["msg"][1:]
     hint = ""
-    if first["type"] == "literal_error" and isinstance(first["input"], str):
+    if first["type"] == "literal_error" and isinstance(value, str):
         options = [word.strip("' ") for word in str(first["ctx"]["expected"]).replace(" or ", ", ").split(",")]
-        hint = nearest(first["input"], options)
-    return f"{where} = {first['input']!r}: {message}{hint if 'did you mean' in hint else ''}"
+        hint = nearest(value, options)
+    return f"{name} = {value!r}: {message}{hint if 'did you mean' in hint else ''}"
 
 
 @part

@@ -1,4 +1,4 @@
-"""Residual network: dense blocks for vectors, convolutions for sequences and images; the skip is a knob."""
+"""Residual network: dense or convolutional blocks; the skip is a knob."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLPs on credit default, from logistic regression (depth 0) upward: does depth pay on a table?"""
+"""MLPs on credit default, from logistic regression (depth 0) upward."""
 
 import optuna
 

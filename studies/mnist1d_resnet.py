@@ -1,4 +1,4 @@
-"""Residual convolutions on MNIST-1D: depth, width, the skip itself, and the shape of the rate."""
+"""Residual convolutions on MNIST-1D: depth, width, the skip itself, the rate."""
 
 import optuna
 

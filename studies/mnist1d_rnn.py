@@ -1,4 +1,4 @@
-"""Recurrent networks on MNIST-1D: cell, readout, depth, width and the shape of the rate."""
+"""Recurrent networks on MNIST-1D: cell, readout, depth, width, the rate."""
 
 import optuna
 

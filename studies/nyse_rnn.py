@@ -1,4 +1,4 @@
-"""Recurrent networks on the NYSE's volume: is there more in five days than a linear autoregression finds?"""
+"""Recurrent networks on the NYSE's volume: do they beat a linear autoregression?"""
 
 import optuna
 

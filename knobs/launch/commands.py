@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from knobs import discover
+from knobs.ablation import Ablation
 from knobs.config import RunConfig
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.driver import Driver
 from knobs.launch.list_plan import ListPlan
 from knobs.launch.session import Session, only_driver, say, warn
 from knobs.launch.study_plan import StudyPlan, changes, identity
-from knobs.launch.task import Task
+from knobs.launch.task import Task, take_up, unfinished
 from knobs.study import Study
 from knobs.tracking import Row, Tracker
 
@@ -36,7 +37,7 @@ def baseline_of(name: str) -> RunConfig:
     folder, module = discover.find(name)
     if folder == "studies":
         return discover.the_one(module, Study).baseline
-    raise BadInputError(f"{name!r} is no study")
+    return discover.the_one(module, Ablation).baseline
 
 
 def run(session: Session, name: str, typed: dict[str, str], source: str | None) -> None:
@@ -79,12 +80,8 @@ def _take_up_interrupted(tracker: Tracker, task: Task, experiment: str) -> None:
     """If this very run was interrupted before, go on with it."""
     where = tracker.experiment(experiment)
     for row in tracker.search("tags.`knobs.kind` = 'run' and tags.`knobs.state` != 'finished'", where):
-        unfinished = row.state == "interrupted" or row.status == "RUNNING"
-        if unfinished and row.tags.get("knobs.config") == task.config.to_json():
-            task.run, task.name = row.id, row.name
-            task.attempt, task.deaths = int(row.tags["knobs.attempt"]), int(row.tags.get("knobs.deaths", "0"))
-            points = tracker.curve(row.id, "train/loss")
-            task.recorded = points[-1][0] if points else -1
+        if unfinished(row) and row.tags.get("knobs.config") == task.config.to_json():
+            take_up(task, row, tracker)
             return
 
 

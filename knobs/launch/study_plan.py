@@ -7,6 +7,7 @@ import inspect
 import json
 import textwrap
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -15,7 +16,7 @@ from knobs.config import RunConfig, Value
 from knobs.errors import BadInputError
 from knobs.job import Outcome
 from knobs.launch.optuna_store import OptunaStore
-from knobs.launch.task import Task
+from knobs.launch.task import Task, take_up
 from knobs.study import Asked, Search, Study, freeze, thaw
 from knobs.tracking import Row, Tracker
 
@@ -34,14 +35,26 @@ STATES: dict[str, tuple[TrialState, bool]] = {
 class StudyPlan:
     """Trials of one study towards a total, with what was recorded before as history."""
 
-    def __init__(self, name: str, study: Study, tracker: Tracker, *, total: int, deadline: float | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        study: Study,
+        tracker: Tracker,
+        *,
+        total: int,
+        deadline: float | None = None,
+        experiment: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         self.name, self.study, self.tracker = name, study, tracker
-        self.experiment, self.total, self.deadline = name, total, deadline
+        self.experiment, self.total, self.deadline = experiment or name, total, deadline
+        self.tags = dict(tags or {})
         self.search = Search(study, name)
         self.asked: dict[str, Asked] = {}
         self.resumed: list[Task] = []
         self.objectives: dict[int, float] = {}
         self.counts: dict[str, int] = {}
+        self.configs: dict[int, RunConfig] = {}
 
     def open(self, parent: str, rows: list[Row]) -> None:
         """Take over the study's parent run and its recorded trials."""
@@ -50,6 +63,7 @@ class StudyPlan:
         trials = {int(row.tags["knobs.trial"]): row for row in rows}
         for number, row in sorted(trials.items()):
             params, shapes, attrs = thaw(row.tags["knobs.optuna"])
+            self.configs[number] = RunConfig.from_json(row.tags["knobs.config"])
             if row.state in STATES:
                 state, trained = STATES[row.state]
                 curve = dict(self.tracker.curve(row.id, self.study.metric))
@@ -90,10 +104,15 @@ class StudyPlan:
         number = self.best_number()
         return f"best {self.study.metric} {self.objectives[number]:.4f} (t{number:03d})"
 
-    def best_number(self) -> int:
-        """The best finished trial; the earlier of two equal ones."""
+    def best_number(self, among: int | None = None) -> int:
+        """The best finished trial, of the first `among` where given; the earlier of two equal ones."""
         sign = -1 if self.study.direction == "maximize" else 1
-        return min(self.objectives, key=lambda n: (sign * self.objectives[n], n))
+        numbers = [n for n in self.objectives if among is None or n < among]
+        return min(numbers, key=lambda n: (sign * self.objectives[n], n))
+
+    def budget(self, total: int) -> int:
+        """Ended trials among the first `total`: what the search could choose from."""
+        return sum(number < total for number in self.search.history)
 
     def next(self) -> Task | None:
         """An interrupted trial first, then the next number if its history is complete."""
@@ -151,7 +170,9 @@ class StudyPlan:
             "knobs.trial": str(asked.number),
             "knobs.optuna": asked.to_json(),
             "mlflow.parentRunId": self.parent,
+            **self.tags,
         }
+        self.configs[asked.number] = asked.config
         name = run_name(_label(asked.number), asked.trial.params)
         return Task(_label(asked.number), asked.config, name, tags, report=asked.report, metric=self.study.metric)
 
@@ -161,10 +182,7 @@ class StudyPlan:
         if asked.config != recorded:
             raise BadInputError(f"{self.name} was changed: trial {number} would now train another config")
         task = self._task(asked)
-        task.run, task.name = row.id, row.name
-        task.attempt, task.deaths = int(row.tags["knobs.attempt"]), int(row.tags.get("knobs.deaths", "0"))
-        points = self.tracker.curve(row.id, "train/loss")
-        task.recorded = points[-1][0] if points else -1
+        take_up(task, row, self.tracker)
         return task
 
 

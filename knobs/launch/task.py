@@ -9,6 +9,7 @@ from typing import Protocol
 
 from knobs.config import RunConfig
 from knobs.job import Outcome, Record
+from knobs.tracking import Row, Tracker
 
 
 @dataclass
@@ -46,13 +47,28 @@ class Task:
     reused_from: str = ""
 
 
+def take_up(task: Task, row: Row, tracker: Tracker) -> None:
+    """Let a task go on with a recorded run that has not ended."""
+    task.run, task.name = row.id, row.name
+    task.attempt, task.deaths = int(row.tags.get("knobs.attempt", "0")), int(row.tags.get("knobs.deaths", "0"))
+    points = tracker.curve(row.id, "train/loss")
+    task.recorded = points[-1][0] if points else -1
+
+
+def unfinished(row: Row) -> bool:
+    """Whether a recorded run is waiting to be gone on with."""
+    return row.state == "interrupted" or row.state.startswith("attempt")
+
+
 class Plan(Protocol):
     """Where tasks come from and where their ends are told. The driver asks `next` whenever a device is free."""
 
     experiment: str
     """Name of the MLflow experiment."""
-    total: int
-    """Tasks in all, as far as known."""
+
+    @property
+    def total(self) -> int:
+        """Tasks in all, as far as known."""
 
     def next(self) -> Task | None:
         """The next task; None: nothing now (see `done` and `waiting`)."""

@@ -1,0 +1,75 @@
+"""Shared by tests: the installed command in processes of its own. Imports no torch."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KNOBS = Path(sys.executable).with_name("knobs")
+OURS = ("knobs", "models", "datamodules", "studies", "experiments")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(store: Path, **more: str) -> dict[str, str]:
+    """This process's environment with stores of its own, and nothing of a surrounding project."""
+    foreign = ("MLFLOW_TRACKING_URI", "KNOBS_ROOT", "CUDA_VISIBLE_DEVICES", "TERM", "COLUMNS")
+    inherited = {name: value for name, value in os.environ.items() if name not in foreign}
+    return {**inherited, "KNOBS_MLRUNS": str(store), "COLUMNS": "200", **more}
+
+
+def command(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 180, **more: str) -> Done:
+    """Run the installed `knobs` to its end."""
+    done = subprocess.run(
+        [str(KNOBS), *arguments],
+        cwd=cwd,
+        env=environment(store, **more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def quick(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 120, **more: str) -> Done:
+    """The same in a process that is forked from one in which torch, MLflow and Optuna are imported already.
+
+    Only libraries are preloaded: every line of knobs runs as in `command`, from its import on.
+    """
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "pydantic", "optuna", "mlflow", "sqlalchemy", "alembic", "rich.live"])
+    outputs = [store.parent / f"{store.name}.{name}" for name in ("out", "err")]
+    process = context.Process(target=_in_fork, args=(arguments, cwd, environment(store, **more), outputs))
+    process.start()
+    process.join(timeout)
+    if process.exitcode is None:
+        process.kill()
+        raise TimeoutError(f"knobs {' '.join(arguments)} ran for more than {timeout:.0f} s")
+    return Done(process.exitcode, *(path.read_text() for path in outputs))
+
+
+def _in_fork(arguments: tuple[str, ...], cwd: Path, environ: dict[str, str], outputs: list[Path]) -> None:
+    for path, number in zip(outputs, (1, 2), strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environ)
+    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+        del sys.modules[name]
+    sys.argv = [str(KNOBS), *arguments]
+    from knobs.cli import main
+
+    main()
