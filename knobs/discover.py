@@ -57,7 +57,7 @@ def files(folder: str, root: Path | None = None) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for base in (SHIPPED, root or project_root()):
         for path in sorted((base / folder).glob("*.py")):
-            if not path.stem.startswith("_"):
+            if not path.name.startswith(("_", ".")) and path.is_file():  # an editor's lock is a dangling `.#name.py`
                 found[path.stem] = path
     return dict(sorted(found.items()))
 
@@ -83,8 +83,9 @@ def load(folder: str, name: str) -> ModuleType:
         return importlib.import_module(f"{folder}.{name}")
     except BadInputError as error:
         raise BadInputError(f"{known[name]}: {error}") from error
-    except Exception as error:  # whatever a user's file raises is bad input, not our bug
-        raise BadInputError(f"{known[name]} does not import: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input, not our bug
+        said = str(error).strip().partition("\n")[0]
+        raise BadInputError(f"{known[name]} does not import: {type(error).__name__}: {said}") from error
 
 
 def find_file(name: str) -> str:

@@ -184,5 +184,11 @@ def field_names(cls: type[Any]) -> list[str]:
 
 
 def describe(cls: type[Any]) -> dict[str, str]:
-    """Each knob's one-line description, from the docstring under its field."""
-    return {name: field.description or "" for name, field in cls.__pydantic_fields__.items()}
+    """Each knob's one-line description, from the docstring under its field, inherited ones too."""
+    texts = {
+        name: field.description
+        for base in reversed(cls.__mro__)  # pydantic reads the docstrings of a class's own source only
+        for name, field in getattr(base, "__pydantic_fields__", {}).items()
+        if field.description
+    }
+    return {name: texts.get(name, "") for name in field_names(cls)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from knobs.errors import DeviceError
 from knobs.launch.devices import Device
 
 SILENCE_SECONDS = float(os.environ.get("KNOBS_WORKER_SILENCE", "60"))
-"""A worker that says nothing for so long (it beats every 5 s) is taken for lost."""
+"""A worker that says nothing for so long is taken for lost; it beats at least every 5 s."""
 
 
 class Lost:
@@ -31,9 +32,11 @@ class Worker:
 
     def __init__(self, device: Device, root: Path, logs: Path) -> None:
         self.device = device
-        self.ready = False
+        self.began = self.leaving = False
         logs.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # one stopped within a message holds nobody up
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", 5, 0))
         self.log = logs / f"{device.label.replace(':', '').replace('/', '-')}-{os.getpid()}.log"
         environment = {**os.environ, **device.environment, "KNOBS_ROOT": str(root), "PYTHONHASHSEED": "0"}
         with self.log.open("ab") as log:
@@ -50,6 +53,11 @@ class Worker:
         self.connection = Connection(ours.detach())
         self.heard = time.monotonic()
         self.kills_before = kernel_kills()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes work."""
+        return self.began and not self.leaving
 
     def send(self, message: Any) -> bool:
         """Hand a message over; false where the worker is gone (`wait` reports that)."""
@@ -88,6 +96,7 @@ class LocalPool:
         """What workers said, or that they are `Lost`; empty after `timeout` seconds of silence."""
         by_connection = {worker.connection: worker for worker in self.workers}
         heard: list[tuple[Worker, Any]] = []
+        lost: list[Worker] = []
         for connection in wait(list(by_connection), timeout):
             worker = by_connection[connection]  # type: ignore[index]
             try:
@@ -95,19 +104,26 @@ class LocalPool:
                     message = worker.connection.recv()
                     worker.heard = time.monotonic()
                     if isinstance(message, tuple) and message[0] == "ready":
-                        worker.ready, self._failed_starts = True, 0
+                        worker.began, self._failed_starts = True, 0
+                    worker.leaving |= message == "leaving"
                     heard.append((worker, message))
             except (EOFError, OSError):
+                lost.append(worker)
                 heard.append((worker, worker.autopsy()))
         for worker in self.workers:
-            if time.monotonic() - worker.heard > SILENCE_SECONDS:
+            if worker not in lost and time.monotonic() - worker.heard > SILENCE_SECONDS:
                 heard.append((worker, Lost(f"silent for {SILENCE_SECONDS:.0f} s")))
         return heard
+
+    def drop(self, worker: Worker) -> None:
+        """End a lost worker and start no other."""
+        worker.kill()
+        self.workers.remove(worker)
 
     def replace(self, worker: Worker) -> Worker:
         """Start another worker on a lost one's device. Raises `DeviceError` where workers cannot start at all."""
         worker.kill()
-        if not worker.ready:
+        if not worker.began:
             self._failed_starts += 1
             if self._failed_starts >= 3:
                 raise DeviceError(f"workers on {worker.device.label} do not start; the last one's log is {worker.log}")

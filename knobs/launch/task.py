@@ -7,9 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from knobs import provenance
 from knobs.config import RunConfig
+from knobs.errors import BadInputError
 from knobs.job import Outcome, Record
-from knobs.tracking import Row, Tracker
+from knobs.tracking import Row, Tracker, is_single
+
+ENDS: dict[str, str] = {
+    "finished": "FINISHED",
+    "reused": "FINISHED",
+    "pruned": "KILLED",
+    "interrupted": "KILLED",
+    "diverged": "FAILED",
+    "out_of_memory": "FAILED",
+    "failed": "FAILED",
+    "lost": "FAILED",
+}
+"""`knobs.state` and the MLflow status that goes with it."""
 
 
 @dataclass
@@ -36,11 +50,15 @@ class Task:
 
     run: str = ""
     """The MLflow run's id, once it has one."""
+    identity: str = ""
+    """Equal in runs that must come out the same; known once this launch has opened the run."""
     attempt: int = 0
     deaths: int = 0
     """Dispatches so far, and workers lost under it."""
     recorded: int = -1
     """Last step in the store; records up to it are replays."""
+    summarised: set[str] = field(default_factory=set)
+    """Single values that are in the store."""
     pending: list[Record] = field(default_factory=list)
     step: int = 0
     value: float | None = None
@@ -48,7 +66,16 @@ class Task:
 
 
 def take_up(task: Task, row: Row, tracker: Tracker) -> None:
-    """Let a task go on with a recorded run that has not ended."""
+    """Let a task go on with a recorded run that has not ended; until it does, nothing is RUNNING."""
+    code = provenance.training_code_hash(task.config.model.kind, task.config.data.kind)
+    if row.tags.get("knobs.code") != code:
+        raise BadInputError(
+            f"run {row.id} ({row.name}) was interrupted under other code of its model, data set or engine\n"
+            f"two ways on: put that code back, or train anew (--fresh, or --as NAME for a study)"
+        )
+    if row.status == "RUNNING":
+        tracker.end(row.id, ENDS["interrupted"], {"knobs.state": "interrupted"})
+    task.summarised = {name for name in row.metrics if is_single(name)}
     task.run, task.name = row.id, row.name
     task.attempt, task.deaths = int(row.tags.get("knobs.attempt", "0")), int(row.tags.get("knobs.deaths", "0"))
     points = tracker.curve(row.id, "train/loss")

@@ -6,6 +6,7 @@ threads) is set by whoever starts the process, before torch is imported. When th
 
 from __future__ import annotations
 
+import ctypes
 import os
 import queue
 import signal
@@ -16,7 +17,11 @@ from typing import Any
 
 from knobs.job import Job, Record
 
-BEAT_SECONDS = 5.0
+BEAT_SECONDS = min(5.0, float(os.environ.get("KNOBS_WORKER_SILENCE", "60")) / 4)
+"""Something is said at least so often."""
+
+
+PR_SET_PDEATHSIG = 1
 
 
 class DriverChannel:
@@ -27,7 +32,7 @@ class DriverChannel:
         self.answers: queue.Queue[bool] = queue.Queue()
         self.jobs: queue.Queue[Job] = queue.Queue()
         self.stopping = False
-        self.asks: str | None = None
+        self.leaving = self.busy = False
         self._lock = threading.Lock()
 
     def send(self, message: Any) -> None:
@@ -52,10 +57,12 @@ def serve(connection: Connection) -> None:
     """Work for the driver at the other end until it says quit or is gone."""
     channel = DriverChannel(connection)
 
-    def stop(_signum: int, _frame: object) -> None:
-        channel.stopping = True
+    def leave(_signum: int, _frame: object) -> None:  # what is under way is saved first
+        channel.stopping = channel.leaving = True
+        if not channel.busy:
+            os._exit(0)
 
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the driver's to handle
     threading.Thread(target=_train_forever, args=(channel,), daemon=True).start()
     while True:
@@ -68,6 +75,7 @@ def serve(connection: Connection) -> None:
             os._exit(0)
         match message:
             case Job():
+                channel.busy = True
                 channel.jobs.put(message)
             case bool():
                 channel.answers.put(message)
@@ -90,7 +98,12 @@ def _train_forever(channel: DriverChannel) -> None:
         while True:
             job = channel.jobs.get()
             outcome = runner.run(job, channel, device)
+            if channel.leaving:
+                channel.send("leaving")
+            channel.busy = False
             channel.send(outcome)
+            if channel.leaving:
+                os._exit(0)
     except BaseException:  # a worker that cannot work ends, its traceback in its log
         import traceback
 
@@ -101,6 +114,8 @@ def _train_forever(channel: DriverChannel) -> None:
 
 def main() -> None:
     """`python -m knobs.launch.worker FD`: FD is this end of a socket pair."""
+    if sys.platform == "linux":  # a stopped worker cannot see that its driver is gone; the kernel can
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     serve(Connection(int(sys.argv[1])))
 
 
