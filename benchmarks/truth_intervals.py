@@ -157,3 +157,26 @@ def effects(g: np.random.Generator, samples: int) -> str:
     heads = [f"slope, {k}" for k in (2, 3, 4, 6)]
     heads += [f"{kind}, {k}" for k in (2, 3, 4, 6) for kind in ("main", "F x G")]
     return table(["runs from", "n", *heads], rows)
+
+
+def trend_choices(g: np.random.Generator, samples: int) -> str:
+    """Power of three trend scores per seed, under t over 5 seeds; the shapes rise by 1.5 sd of a cell in all."""
+    rows = []
+    for levels in (3, 4, 6):
+        at = np.arange(levels) / (levels - 1)
+        i = np.arange(1, levels + 1)
+        maximin = np.sqrt((i - 1) * (1 - (i - 1) / levels)) - np.sqrt(i * (1 - i / levels))
+        shapes = {"none": 0 * at, "even": at, "first step": 1.0 * (at > 0), "last step": 1.0 * (at == 1)}
+        for shape, rise in shapes.items():
+            x = g.normal(size=(5, samples, levels)) + 1.5 * rise
+            ranks = x.argsort(axis=-1).argsort(axis=-1) * 1.0
+            row: list[object] = [levels, shape]
+            for alpha in (0.05, 0.0125):
+                row.append(float((trend(np.moveaxis(x, -1, 1)).p <= alpha).mean()))
+                for scores in (x @ maximin, ranks @ (i - i.mean())):
+                    row.append(float((mean_interval(scores, shape="symmetric").p <= alpha).mean()))
+            rows.append(row)
+    heads = [
+        f"{kind}, at {alpha}" for alpha in (0.05, 0.0125) for kind in ("**slope**", "Abelson-Tukey", "Page's ranks")
+    ]
+    return table(["levels", "shape", *heads], rows)

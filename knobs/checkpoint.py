@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -17,11 +18,15 @@ FORMAT = 1
 def save(state: dict[str, Any], path: Path) -> None:
     """Write primitives and tensors to `path`: whole or not at all, whatever kills the process."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    try:
+        with temporary.open("wb") as file:
+            torch.save({"format": FORMAT, "sum": _sum(state), **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # on a full disk it would be in the way
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -32,8 +37,8 @@ def save(state: dict[str, Any], path: Path) -> None:
 def load(path: str | Path, *, config: str | None = None, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read what `save` wrote; `config` is the JSON of the run that it must belong to.
 
-    Raises `BadInputError`, one line, where the file is missing, damaged (each record's checksum is verified), from
-    another config, or holds anything but primitives and tensors.
+    Raises `BadInputError`, one line, where the file is missing, damaged (what was read is summed up again), of another
+    config, or holds anything but primitives and tensors.
     """
     name = str(path)
     if "://" in name:
@@ -41,8 +46,9 @@ def load(path: str | Path, *, config: str | None = None, device: torch.device | 
     try:
         with zipfile.ZipFile(name) as archive:
             damaged = archive.testzip()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BadInputError(f"{name}: not a readable checkpoint: {error}") from None
+    except Exception as error:  # a flipped byte makes zipfile raise all sorts
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInputError(f"{name}: not a readable checkpoint: {reason}") from None
     if damaged:
         raise BadInputError(f"{name}: damaged checkpoint: {damaged} has a wrong checksum")
     try:  # weights_only given outright is above TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD
@@ -52,6 +58,32 @@ def load(path: str | Path, *, config: str | None = None, device: torch.device | 
         raise BadInputError(f"{name}: refused checkpoint, it holds more than tensors and numbers: {reason}") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise BadInputError(f"{name}: not a checkpoint of this version of knobs")
+    if state.pop("sum", None) != _sum({key: value for key, value in state.items() if key != "format"}):
+        raise BadInputError(f"{name}: damaged checkpoint: it does not hold what was saved")
     if config is not None and state.get("config") != config:
         raise BadInputError(f"{name}: a checkpoint of another config; it does not belong to this run")
     return state
+
+
+def _sum(state: Any) -> str:
+    """Hash of everything in a state. A flipped byte in an archive's directory is under none of its own checksums."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, dict):
+            digest.update(f"{len(value)} names ".encode())
+            for key, inner in value.items():
+                digest.update(f"{key!r} ".encode())
+                add(inner)
+        elif isinstance(value, list | tuple):
+            digest.update(f"{len(value)} values ".encode())
+            for inner in value:
+                add(inner)
+        else:
+            digest.update(f"{value!r} ".encode())
+
+    add(state)
+    return digest.hexdigest()

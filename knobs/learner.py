@@ -68,6 +68,7 @@ class Learner(LightningModule):
         self.config, self.spec, self.watch = config, spec, watch
         dtype = torch.float64 if config.training.precision == "64" else torch.float32
         self.network = config.model.build(spec)
+        self.floats = dtype  # of weights, of sums of losses and of what metrics see
         self.to(device, dtype)  # built on the CPU first: the same initial weights on every device
         self.trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = optimizers.build(config.optimizer, self.trained)
@@ -87,7 +88,7 @@ class Learner(LightningModule):
         schedule, peak, last = self.config.schedule, self.config.optimizer.lr, interval.end - 1
         smoothing, clip, between_steps = training.label_smoothing, training.clip_norm, self.watch.between_steps
         if progress.loss_sum is None:
-            progress.loss_sum = torch.zeros((), device=self.device)
+            progress.loss_sum = torch.zeros((), device=self.device, dtype=self.floats)
         for step, (x, y) in enumerate(interval, start=interval.begin):
             between_steps()
             with self._autocast():
@@ -113,7 +114,8 @@ class Learner(LightningModule):
     def validation_step(self, batch: Pair, _: int) -> None:
         """Collects the outputs of a (large) batch; metrics are exact over the whole split."""
         with self._autocast():
-            self.outputs.append(self.network(batch[0]))
+            outputs = self.network(batch[0])
+        self.outputs.append(outputs.to(self.floats))  # losses and ranks are not for bfloat16's three digits
         self.targets.append(batch[1])
 
     def on_validation_epoch_end(self) -> None:
@@ -139,7 +141,7 @@ class Learner(LightningModule):
         """Loss and metrics over a whole split, in evaluation mode."""
         self.network.eval()
         with torch.inference_mode(), self._autocast():
-            outputs = torch.cat([self.network(x) for x, _ in batches])
+            outputs = torch.cat([self.network(x).to(self.floats) for x, _ in batches])
         return metrics.evaluate(self.spec, outputs, torch.cat([y for _, y in batches]))
 
     def use_best(self) -> None:

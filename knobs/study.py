@@ -68,14 +68,25 @@ class Study:
             raise BadInputError("a study needs at least 1 trial and a lag of at least 1")
         make_sampler(self.sampler, 0)
         make_pruner(self.pruner, self.baseline)
+        self.walk()
+
+    def walk(self) -> dict[str, BaseDistribution]:
+        """Knob and distribution of all that the space suggests at the baseline, which must lie in its own space."""
+        probe = FixedProbe(self.baseline.knobs())
+        config = self.space(probe, self.baseline)
+        if not isinstance(config, RunConfig):
+            raise BadInputError(f"a space must return a RunConfig, not {type(config).__name__}")
+        if config != self.baseline:
+            knobs = config.knobs()
+            off = next(k for k, v in self.baseline.knobs().items() if knobs.get(k, ...) != v)
+            raise BadInputError(f"the baseline lies outside its own space at {off}")
+        return probe.seen
 
     def identity(self) -> dict[str, Any]:
         """What makes its recorded trials comparable: all but the budget. A change makes it another study."""
-        probe = FixedProbe(self.baseline.knobs())
-        self.space(probe, self.baseline)
         return {
             "baseline": json.loads(self.baseline.to_json()),
-            "space": {name: json.loads(distribution_to_json(d)) for name, d in sorted(probe.seen.items())},
+            "space": {name: json.loads(distribution_to_json(d)) for name, d in sorted(self.walk().items())},
             "metric": self.metric,
             "direction": self.direction,
             "seed": self.seed,
@@ -128,7 +139,14 @@ class FixedProbe(optuna.trial.FixedTrial):
             raise BadInputError(
                 f"the space suggests {name}, which is no knob of the baseline" + nearest(name, self._params)
             )
-        return super()._suggest(name, distribution)
+        value = self._params[name]
+        try:
+            inside = distribution._contains(distribution.to_internal_repr(value))
+        except ValueError:  # no such choice, or no number
+            inside = False
+        if not inside:
+            raise BadInputError(f"the baseline lies outside its own space: {name} = {value!r} is not in {distribution}")
+        return value
 
 
 @dataclass
@@ -231,7 +249,4 @@ class Search:
                 )
             if knobs[knob] != value:
                 raise BadInputError(f"the space of {self.name} suggests {knob} = {value} but its run has {knobs[knob]}")
-        if number == 0 and config != self.study.baseline:
-            off = next(k for k, v in self.study.baseline.knobs().items() if knobs.get(k, ...) != v)
-            raise BadInputError(f"the baseline of {self.name} lies outside its own space at {off}")
         return Asked(number, config, trial)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from knobs.errors import BadInputError, InterruptedBySignal, KnobsError, StoreError
-from knobs.places import Places, without_password
+from knobs.errors import BadInputError, StoreError
+from knobs.places import Places
+from knobs.stores import PATIENCE, create_database, retry
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
     from knobs.job import Record
 
 T = TypeVar("T")
-
-PATIENCE = float(os.environ.get("KNOBS_STORE_PATIENCE", "120"))
-"""Seconds for which a busy store is waited for."""
 
 _BATCH = 1000
 """Most metrics that MLflow takes in one `log_batch`."""
@@ -62,13 +57,13 @@ class Row:
 
 
 class Tracker:
-    """Reads and writes runs. `stopping` is asked while a busy store is waited for, and ends the wait."""
+    """Reads and writes runs. Waits `patience` seconds for a store that is merely busy."""
 
-    def __init__(self, places: Places, stopping: Callable[[], int | None] = lambda: None) -> None:
-        self.places, self.stopping = places, stopping
+    def __init__(self, places: Places) -> None:
+        self.places, self.patience = places, PATIENCE
         if places.tracking_uri is None:
             places.make()
-            create_database(places)
+            create_database(places, _make_tables)
         uri = places.tracking_uri or f"sqlite:///{places.database}"
         self.client = self._retry(lambda: MlflowClient(tracking_uri=uri))
         self._experiments: dict[str, str] = {}
@@ -128,9 +123,12 @@ class Tracker:
         self._retry(lambda: self.client.log_batch(run, metrics=batch))
 
     def summary(self, run: str, values: Mapping[str, float], step: int = 0) -> None:
-        """Single values beside the curves."""
+        """Single values beside the curves; those that the run has already are not written again."""
+        there = self.get(run).metrics
         now = time.time_ns() // 1_000_000
-        self._log(run, [Metric(key, value, now, step) for key, value in values.items()])
+        new = [Metric(key, value, now, step) for key, value in values.items() if there.get(key) != value]
+        if new:
+            self._log(run, new)
 
     def tag(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
@@ -199,96 +197,24 @@ class Tracker:
 
     def curve(self, run: str, metric: str) -> list[tuple[int, float]]:
         """Step and value of every point, in order of steps."""
+        return [(step, value) for step, value, _ in self.points(run, metric)]
+
+    def points(self, run: str, metric: str) -> list[tuple[int, float, int]]:
+        """Step, value and time (ms) of every point, in order of steps."""
         history = self._retry(lambda: self.client.get_metric_history(run, metric))
-        return sorted((point.step, point.value) for point in history)
+        return sorted((point.step, point.value, point.timestamp) for point in history)
 
     def _retry(self, call: Callable[[], T]) -> T:
-        return retry(call, self.stopping)
+        return retry(call, (MlflowException,), self.patience)
 
 
-def retry(call: Callable[[], T], stopping: Callable[[], int | None] = lambda: None) -> T:
-    """Call until it works, for as long as the store is merely busy.
-
-    Raises `StoreError` once `PATIENCE` is over or where the store says no; `BadInputError` for what is not there.
-    """
-    deadline, pause = time.monotonic() + PATIENCE, 0.05
-    while True:
-        try:
-            return call()
-        except KnobsError:
-            raise
-        except (MlflowException, OSError, sqlite3.Error) as error:
-            text = without_password(str(error)).strip().partition("\n")[0]
-            if getattr(error, "error_code", "") in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                raise BadInputError(text) from None
-            busy = any(word in text for word in ("locked", "busy", "Connection refused", "timed out", "deadlock"))
-            if not busy or time.monotonic() > deadline:
-                raise StoreError(f"the MLflow store failed, what it held is safe: {text}") from None
-            if (signum := stopping()) is not None and time.monotonic() > deadline - PATIENCE + 3:
-                raise InterruptedBySignal(signum) from None
-            time.sleep(pause)
-            pause = min(1.0, pause * 2)
+def _make_tables(file: Path) -> None:
+    retry(lambda: MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments(max_results=1), (MlflowException,))
 
 
-def create_database(places: Places) -> None:
-    """Make MLflow's SQLite file: under a lock, in a temporary file, fsynced, renamed. Checks one that is there.
-
-    Raises `BadInputError` for a file that is no MLflow store, or one of another version.
-    """
-    if not places.database.exists():
-        with file_lock(places.folder / ".create.lock"):
-            if not places.database.exists():
-                _create(places)
-    _check(places)
-
-
-def _create(places: Places) -> None:
-    for left in places.folder.glob(".mlflow-*.db*"):  # of a start that was killed; the lock is ours now
-        left.unlink(missing_ok=True)
-    temporary = places.folder / f".mlflow-{os.getpid()}.db"
-    try:
-        retry(lambda: MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1))
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.rename(places.database)
-    except OSError as error:
-        raise StoreError(f"{places.database} cannot be made: {error.strerror}") from None
-
-
-def _check(places: Places) -> None:
-    wrong = f"{places.database} is not an MLflow store: move it away, or name another folder in KNOBS_MLRUNS"
-    try:
-        with places.database.open("rb") as file:
-            if file.read(16) != b"SQLite format 3\0":
-                raise BadInputError(wrong)
-        connection = sqlite3.connect(f"file:{places.database}?mode=ro", uri=True, timeout=PATIENCE)
-        try:
-            tables = {name for (name,) in connection.execute("select name from sqlite_master where type='table'")}
-        finally:
-            connection.close()
-    except OSError as error:
-        raise StoreError(f"{places.database} cannot be read: {error.strerror}") from None
-    except sqlite3.DatabaseError as error:
-        if "locked" in str(error):
-            raise StoreError(f"{places.database} is locked by another program") from None
-        raise BadInputError(f"{wrong} ({error})") from None
-    if not {"runs", "experiments", "alembic_version"} <= tables:
-        raise BadInputError(wrong)
-
-
-@contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Wait for, then hold, an exclusive lock on a file; the kernel lets go of it when the process dies."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StoreError(f"{path.parent} cannot be written: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        with suppress(OSError):
-            os.close(handle)
+def is_single(name: str) -> bool:
+    """Whether a metric of a run is one value, not a curve."""
+    return name.startswith(("best/", "test/", "system/")) or name == "parameters"
 
 
 def _row(run: Run) -> Row:

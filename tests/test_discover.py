@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from knobs import discover
 from knobs.config import ModelConfig
 from knobs.errors import BadInputError
 from knobs.study import Study
-from support import ROOT
 
 
 @pytest.fixture
@@ -23,12 +23,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KNOBS_ROOT", raising=False)
     before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in discover.FOLDERS}
+    _forget()
     discover.activate(tmp_path)
     yield tmp_path
-    for name in [name for name in sys.modules if name.partition(".")[0] in discover.FOLDERS]:
-        del sys.modules[name]
+    _forget()
     sys.modules.update(before)
     discover.activate(ROOT)
+
+
+def _forget() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in discover.FOLDERS]:
+        del sys.modules[name]
 
 
 def test_the_root_is_the_nearest_folder_upward_with_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,10 +193,10 @@ def test_every_kind_is_tested_here() -> None:
 
 def test_weight_decay_is_decoupled_in_adamw_alone() -> None:
     """With a zero gradient AdamW still shrinks the weight by lr * decay; Adam moves it by a whole step of lr."""
-    for config, expected in ((optimizers.AdamW(lr=0.1, weight_decay=0.5), 0.95), (optimizers.Adam(lr=0.1, weight_decay=0.5), 0.9)):
+    for kind, expected in ((optimizers.AdamW, 0.95), (optimizers.Adam, 0.9)):
         weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
         weight.grad = torch.zeros_like(weight)
-        optimizers.build(config, [weight]).step()
+        optimizers.build(kind(lr=0.1, weight_decay=0.5), [weight]).step()
         assert weight.item() == pytest.approx(expected, abs=1e-7)
 
 

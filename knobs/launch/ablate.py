@@ -9,13 +9,14 @@ from typing import Any
 
 from rich.table import Table
 
-from knobs import discover, stats
+from knobs import definition, discover, signals, stats
 from knobs.ablation import Ablation, Cell, measure
 from knobs.claims import Ruling, rule
 from knobs.errors import AnswerNoError, BadInputError
-from knobs.launch.ablation_plan import AblationPlan, CellWork, seed_values
+from knobs.launch.ablation_plan import AblationPlan, CellWork
 from knobs.launch.session import Session, only_driver, say
 from knobs.launch.tables import console
+from knobs.recorded import seed_values
 from knobs.tracking import Row, Tracker
 
 QUICK_SUFFIX = "-quick"
@@ -38,14 +39,16 @@ def ablate(session: Session, name: str, ablation: Ablation) -> None:
     for cell in ablation.cells():
         cell.config.model.build(cell.config.data.spec())
     tracker, driver, display = session.open(name)
-    with only_driver(session.places, name):
+    with signals.held(), only_driver(session.places, name):
         plan = AblationPlan(name, ablation, tracker)
         parent = _parent(tracker, name, ablation, fresh=session.fresh)
-        plan.open(parent, fresh=session.fresh)
-        if plan.left < plan.total:
-            say(f"{name}: goes on, {plan.total - plan.left} of {plan.total} runs are there")
+        told = definition.of_ablation(name, ablation, quick=name.endswith(QUICK_SUFFIX))
+        tracker.upload_texts(parent, {definition.FILE: definition.to_json(told)})
         state = "interrupted"
         try:
+            plan.open(parent, fresh=session.fresh)
+            if plan.left < plan.total:
+                say(f"{name}: goes on, {plan.total - plan.left} of {plan.total} runs are there")
             with display:
                 driver.run(plan)
             state = "finished"
@@ -106,6 +109,10 @@ def _close(tracker: Tracker, plan: AblationPlan, parent: str, state: str) -> Non
     """Every cell's run says what it got: the budget, equal in all, and how its runs ended."""
     steps = plan.ablation.baseline.training.max_steps
     for work in plan.cells:
+        if not work.tuning.opened:
+            if work.run:
+                tracker.end(work.run, "KILLED", {"knobs.state": "interrupted"})
+            continue
         ended = {f"trials/{name}": float(count) for name, count in work.tuning.counts.items()}
         seeds = {f"seeds/{s}": float(list(work.ended_seeds.values()).count(s)) for s in set(work.ended_seeds.values())}
         used = work.tuning.budget(plan.ablation.trials)
@@ -117,8 +124,9 @@ def _close(tracker: Tracker, plan: AblationPlan, parent: str, state: str) -> Non
         complete = work.left == 0
         status = "FINISHED" if complete else "KILLED"
         tracker.end(work.run, status, {"knobs.state": _cell_state(work) if complete else "interrupted"})
-    done = float(plan.total - plan.left)
-    tracker.summary(parent, {"runs/done": done, "runs/left": float(plan.left), "cells": float(len(plan.cells))})
+    if all(work.tuning.opened for work in plan.cells):
+        left = float(plan.left)
+        tracker.summary(parent, {"runs/done": plan.total - left, "runs/left": left, "cells": float(len(plan.cells))})
     tracker.end(parent, "FINISHED" if state == "finished" else "KILLED", {"knobs.state": state})
 
 

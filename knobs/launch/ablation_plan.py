@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from knobs.ablation import Ablation, Cell
 from knobs.config import RunConfig
@@ -29,6 +28,7 @@ class CellWork:
             experiment=name,
             tags=self.tags,
         )
+        self.run = ""
         self.seeds: list[Task] | None = None
         self.ended_seeds: dict[int, str] = {}
         """State of every seed that has ended."""
@@ -194,18 +194,3 @@ class AblationPlan:
         """Tell the task's cell."""
         if task.tags["knobs.kind"] == "trial":
             self._owners[id(task)].tuning.interrupted(task)
-
-
-def seed_values(rows: list[Row], metric: str) -> Mapping[tuple[tuple[str, str], ...], dict[int, float]]:
-    """One metric of an ablation's seeds: seed -> value of every cell; a cell without a finished seed is empty."""
-    values: dict[tuple[tuple[str, str], ...], dict[int, float]] = {}
-    key = metric if metric.startswith("test/") else f"best/{metric}"
-    for row in rows:
-        if row.tags.get("knobs.kind") != "seed" or "knobs.superseded" in row.tags:
-            continue
-        prefix = "knobs.level."
-        cell = tuple(sorted((n.removeprefix(prefix), v) for n, v in row.tags.items() if n.startswith(prefix)))
-        seeds = values.setdefault(cell, {})
-        if row.state in ("finished", "reused") and key in row.metrics:
-            seeds[int(row.tags["knobs.seed"])] = row.metrics[key]
-    return values

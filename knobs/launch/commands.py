@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from knobs import discover
+from knobs import definition, discover, signals
 from knobs.ablation import Ablation
 from knobs.config import RunConfig
 from knobs.errors import AnswerNoError, BadInputError
@@ -59,9 +59,10 @@ def run(session: Session, name: str, typed: dict[str, str], source: str | None) 
     tags = {"knobs.kind": "run", "knobs.name": name, **origin}
     shown = "run" + "".join(f" {text}" for text in typed.values())
     metric = f"val/{config.training.monitor or config.data.spec().metric}"
-    with only_driver(session.places, f"{name}.run-{config.digest('')[:12]}"):
+    with signals.held(), only_driver(session.places, f"{name}.run-{config.digest('')[:12]}"):
         task = Task("run", config, shown[:18].strip(), tags, test=True, metric=metric)
-        _take_up_interrupted(tracker, task, experiment)
+        if not session.fresh:
+            _take_up_interrupted(tracker, task, experiment)
         plan = ListPlan(experiment, [task])
         with display:
             driver.run(plan)
@@ -103,25 +104,31 @@ def study(
     total = trials if trials is not None else found.trials
     if len(session.devices) > found.lag:
         warn(f"{len(session.devices)} workers but a lag of {found.lag}: some will idle; the lag is part of the study")
+    about = discover.load("studies", name).__doc__ or ""
     name = record_as or name
     tracker, driver, display = session.open(name)
-    with only_driver(session.places, name):
+    with signals.held(), only_driver(session.places, name):
         deadline = None if timeout is None else time.monotonic() + timeout
         plan = StudyPlan(name, found, tracker, total=total, deadline=deadline)
         parent, rows = open_parent(tracker, name, found, fresh=session.fresh)
-        plan.open(parent, rows)
-        if plan.search.history or plan.resumed:
-            say(f"{name}: goes on after {len(plan.search.history)} trials, {len(plan.resumed)} interrupted")
+        told = definition.of_study(name, found, about, total)
+        tracker.upload_texts(parent.id, {definition.FILE: definition.to_json(told)})
+        driver.fresh = "knobs.fresh" in parent.tags
         state = "interrupted"
         try:
+            plan.open(parent.id, rows)
+            if plan.search.history or plan.resumed:
+                say(f"{name}: goes on after {len(plan.search.history)} trials, {len(plan.resumed)} interrupted")
+            if plan.other_code:
+                warn(f"{plan.other_code} recorded trials were trained by other code; --fresh sets them aside")
             with display:
                 driver.run(plan)
-            state = "finished"
             if plan.objectives:
-                _read_test(driver, tracker, plan, parent)
+                _read_test(driver, tracker, plan, parent.id)
+            state = "finished"
         finally:
-            _close_parent(tracker, plan, parent, state)
-    report_study(tracker, driver, plan, parent)
+            _close_parent(tracker, plan, parent.id, state)
+    report_study(tracker, driver, plan, parent.id)
 
 
 def load_study(
@@ -136,12 +143,13 @@ def load_study(
     return replace(found, baseline=with_typed_knobs(found.baseline, typed)) if typed else found
 
 
-def open_parent(tracker: Tracker, name: str, found: Study, *, fresh: bool) -> tuple[str, list[Row]]:
+def open_parent(tracker: Tracker, name: str, found: Study, *, fresh: bool) -> tuple[Row, list[Row]]:
     """The study's parent run and its recorded trials. Raises `BadInputError` where they belong to another study."""
     experiment = tracker.experiment(name)
     parents = tracker.search("tags.`knobs.kind` = 'study'", experiment)
     current = [row for row in parents if "knobs.retired" not in row.tags]
     mine = json.loads(json.dumps(identity(found)))
+    params = {"metric": found.metric, "direction": found.direction}
     if fresh:
         for row in current:
             tracker.tag(row.id, {"knobs.retired": "true"})
@@ -154,10 +162,12 @@ def open_parent(tracker: Tracker, name: str, found: Study, *, fresh: bool) -> tu
                 f"two ways on: record it under a new name (--as NAME), or set the old trials aside (--fresh)"
             )
         rows = tracker.search(f"tags.`mlflow.parentRunId` = '{current[0].id}'", experiment)
+        tracker.params(current[0].id, params)  # a driver killed at its start may not have come to it
         tracker.reopen(current[0].id, {"knobs.state": "running"})
-        return current[0].id, rows
+        return current[0], rows
     tags = {"knobs.kind": "study", "knobs.study": name, "knobs.identity": json.dumps(mine), "knobs.state": "running"}
-    return tracker.create(experiment, name[:18], tags, {"metric": found.metric, "direction": found.direction}), []
+    tags |= {"knobs.fresh": "true"} if fresh else {}  # so is what goes on with it
+    return tracker.get(tracker.create(experiment, name[:18], tags, params)), []
 
 
 def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan, parent: str) -> None:
@@ -168,7 +178,7 @@ def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan, parent: str) -
     for other in rows:
         if "knobs.winner" in other.tags and other.id != row.id:
             tracker.tag(other.id, {"knobs.winner": "false"})
-    if "knobs.test_read" not in row.tags:
+    if not any(metric.startswith("test/") for metric in row.metrics):
         holder = row.tags.get("knobs.reused_from", row.id)
         checkpoint = tracker.artifact(holder, "checkpoints/best.ckpt")
         config = RunConfig.from_json(row.tags["knobs.config"])
@@ -179,13 +189,14 @@ def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan, parent: str) -
 
 
 def _close_parent(tracker: Tracker, plan: StudyPlan, parent: str, state: str) -> None:
-    done = len(plan.search.history)
+    tags, done = {"knobs.state": state}, len(plan.search.history)
     summary = {f"trials/{name}": float(count) for name, count in plan.counts.items()} | {"trials/done": float(done)}
     if plan.objectives:
         summary[f"best/{plan.study.metric}"] = plan.objectives[plan.best_number()]
-        tracker.tag(parent, {"knobs.best_trial": str(plan.best_number())})
-    tracker.summary(parent, summary, done)
-    tracker.end(parent, "FINISHED" if state == "finished" else "KILLED", {"knobs.state": state})
+        tags["knobs.best_trial"] = str(plan.best_number())
+    if plan.opened:
+        tracker.summary(parent, summary, done)
+    tracker.end(parent, "FINISHED" if state == "finished" else "KILLED", tags)
 
 
 def report_study(tracker: Tracker, driver: Driver, plan: StudyPlan, parent: str) -> None:

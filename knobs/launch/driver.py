@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 from knobs import signals
@@ -47,6 +48,8 @@ class Driver:
         self.again: deque[Task] = deque()
         self.idle_seconds = self.busy_seconds = 0.0
         self.ended_count = 0
+        self._opening: Task | None = None
+        self._mute = False
         self._environments: dict[Worker, dict[str, str]] = {}
         self._flushed = self._clocked = time.monotonic()
 
@@ -67,7 +70,7 @@ class Driver:
             self._stop()
             raise
         except BaseException:
-            self.tracker.patience = 2.0  # what failed may be the store: leave nothing RUNNING if it can be helped
+            self.tracker.patience, self._mute = 2.0, True  # what failed may be the store, or the terminal
             with suppress(Exception):
                 self._stop()
             raise
@@ -91,7 +94,7 @@ class Driver:
 
     def _start(self, worker: Worker, task: Task) -> bool:
         """Give the task to the worker; false where it ended without one."""
-        self.tasks[worker] = task  # from here on it is left as interrupted, whatever goes wrong
+        self._opening = task  # from here on it is left as interrupted, whatever goes wrong
         if not task.identity and not task.closed:
             self.recorder.open(task, self.plan.experiment, self._environments[worker])
         self.plan.started(task)
@@ -100,7 +103,7 @@ class Driver:
         if not (resume or task.closed or self.fresh) and (source := self.recorder.finished_twin(task)):
             outcome = self.recorder.reuse(task, source)
             if outcome is not None:
-                del self.tasks[worker]
+                self._opening = None
                 self._end(task, outcome)
                 return False
         self.recorder.attempt(task)
@@ -114,6 +117,7 @@ class Driver:
             asks=task.metric if task.report is not None else None,
             evaluate=task.evaluate,
         )
+        self.tasks[worker], self._opening = task, None
         worker.send(job)
         return True
 
@@ -158,11 +162,13 @@ class Driver:
         self.recorder.died(task)
 
     def _end(self, task: Task, outcome: Outcome) -> None:
+        if task.carried and outcome.state == "finished":
+            outcome = replace(outcome, summary={**task.carried, **outcome.summary})
         state = self.recorder.end(task, outcome, {} if task.closed else self.plan.end_tags(task, outcome))
         self.plan.ended(task, outcome)
         self.recorder.clear(task)
         self.ended_count += 1
-        if not task.closed:
+        if not task.closed and not self._mute:
             self.display.ended(task, state, outcome)
 
     def _stop(self) -> None:
@@ -180,7 +186,7 @@ class Driver:
                     saved.append(self.tasks.pop(worker))
                 elif not ended and worker in self.tasks:
                     self._handle(worker, message)
-        saved += [*self.tasks.values(), *self.again]
+        saved += [*self.tasks.values(), *self.again, *([self._opening] if self._opening else [])]
         self.tasks.clear()
         self.again.clear()
         saved = [task for task in saved if task.run]

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from knobs.errors import StoreError
 from knobs.places import Places, without_password
+from knobs.stores import file_lock, is_busy, retry
 from knobs.study import Asked, Study
-from knobs.tracking import file_lock, retry
 
 logging.getLogger("optuna.storages").setLevel(logging.CRITICAL)
 
@@ -32,8 +32,12 @@ class OptunaStore:
         self.direction = StudyDirection.MAXIMIZE if study.direction == "maximize" else StudyDirection.MINIMIZE
         self.ids: dict[int, int] = {}
 
-    def sync(self, ended: Mapping[int, FrozenTrial], waiting: Mapping[int, FrozenTrial]) -> bool:
+    def sync(
+        self, ended: Mapping[int, FrozenTrial], waiting: Mapping[int, FrozenTrial], attrs: Mapping[int, dict[str, str]]
+    ) -> bool:
         """Make the store say what MLflow says; true where it had to be rebuilt."""
+        for number, trial in ended.items():
+            trial.user_attrs.update(attrs[number])
         wanted = [{**ended, **waiting}[number] for number in range(len(ended) + len(waiting))]
         with file_lock(self.places.folder / ".optuna.lock"):
             try:
@@ -106,8 +110,16 @@ class OptunaStore:
             raise StoreError(f"{without_password(self.url)} does not open as an Optuna store: {text}") from None
 
     def _open_or_replace(self) -> optuna.storages.RDBStorage:
+        def plain() -> optuna.storages.RDBStorage:
+            try:
+                return _storage(self.url)
+            except sqlalchemy.exc.OperationalError as error:
+                if is_busy(str(error)):
+                    raise OSError(str(error)) from error
+                raise
+
         try:
-            return _storage(self.url)
+            return retry(plain)
         except (sqlalchemy.exc.DatabaseError, RuntimeError, AssertionError):
             if not self.url.startswith("sqlite:///") or self.places.storage:
                 raise

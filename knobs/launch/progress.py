@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
@@ -64,7 +64,6 @@ class Progress:
             TextColumn(self.title),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
             TextColumn(self._eta(driver)),
         )
         bar.add_task("", total=driver.plan.total, completed=driver.plan.total - self._left(driver))
@@ -83,10 +82,14 @@ class Progress:
         return max(0, driver.plan.left)
 
     def _eta(self, driver: Driver) -> str:
+        """Time passed, and what is left if the rest goes like what has ended here."""
+        passed = time.monotonic() - self.began
+        minutes, seconds = divmod(int(passed), 60)
+        shown = f"{minutes}:{seconds:02d}"
         if not self.ended_here:
-            return ""
-        seconds = (time.monotonic() - self.began) / self.ended_here * self._left(driver)
-        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+            return shown
+        left = passed / self.ended_here * self._left(driver)
+        return f"{shown}, about {left / 60:.0f} min left" if left > 90 else f"{shown}, about {left:.0f} s left"
 
 
 def _span(devices: list[Device]) -> str:

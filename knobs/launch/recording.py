@@ -114,7 +114,7 @@ class Recorder:
         best_step = int(summary["best/step"])
         if task.test and not tested:
             self.flush(task)
-            self.summary(task, summary, best_step)
+            task.carried = summary
             task.evaluate = self.tracker.artifact(task.reused_from, "checkpoints/best.ckpt")
             return None
         return Outcome(state="finished", best_step=best_step, summary={**summary, **(tested if task.test else {})})

@@ -45,7 +45,6 @@ class Session:
         self.fresh = fresh
         self._logs = tempfile.TemporaryDirectory(prefix="knobs-workers-", ignore_cleanup_errors=True)
         self.pool = LocalPool(self.devices, self.root, Path(self._logs.name))
-        self.driver: Driver | None = None
 
     def open(self, title: str) -> tuple[Tracker, Driver, Progress]:
         """The stores, once the input is known to be good."""
@@ -53,10 +52,9 @@ class Session:
         from knobs.launch.progress import Progress
         from knobs.tracking import Tracker
 
-        tracker = Tracker(self.places, lambda: self.driver.stopping() if self.driver else None)
+        tracker = Tracker(self.places)
         display = Progress(title, self.devices)
-        self.driver = Driver(tracker, self.pool, display, fresh=self.fresh)
-        return tracker, self.driver, display
+        return tracker, Driver(tracker, self.pool, display, fresh=self.fresh), display
 
     def close(self) -> None:
         """End the workers."""

@@ -7,10 +7,9 @@ import sys
 
 from rich.table import Table
 
-from knobs import discover
-from knobs.errors import BadInputError, nearest
+from knobs.errors import BadInputError
 from knobs.launch.tables import console, searched, short
-from knobs.places import Places
+from knobs.recorded import open_store, trials_of
 from knobs.tracking import Row, Tracker
 
 SAME = {"reused": "finished"}
@@ -19,10 +18,7 @@ SAME = {"reused": "finished"}
 
 def show(name: str | None, *, as_csv: bool) -> None:
     """All studies and runs, or one study's trials (as CSV: what is the same wherever the study ran)."""
-    places = Places.of(discover.project_root())
-    if places.tracking_uri is None and not places.database.exists():
-        raise BadInputError(f"nothing is recorded yet in {places.folder}; start with: knobs study NAME")
-    tracker = Tracker(places)
+    tracker = open_store()
     if name is None:
         if as_csv:
             raise BadInputError("--csv needs the name of a study")
@@ -33,19 +29,6 @@ def show(name: str | None, *, as_csv: bool) -> None:
         _csv(parent, rows)
     else:
         _table(name, parent, rows)
-
-
-def trials_of(tracker: Tracker, name: str) -> tuple[Row, list[Row]]:
-    """A study's current parent run, and its trials by number. Raises `BadInputError` for an unknown one."""
-    known = {experiment.name: experiment.experiment_id for experiment in tracker.experiments()}
-    parents: list[Row] = []
-    if name in known:
-        found = tracker.search("tags.`knobs.kind` = 'study'", known[name])
-        parents = [row for row in found if "knobs.retired" not in row.tags]
-    if not parents:
-        raise BadInputError(f"no study named {name!r} is recorded" + nearest(name, set(known) - {"Default"}))
-    rows = tracker.search(f"tags.`mlflow.parentRunId` = '{parents[0].id}'", known[name])
-    return parents[0], sorted(rows, key=lambda row: int(row.tags["knobs.trial"]))
 
 
 def _csv(parent: Row, rows: list[Row]) -> None:
@@ -79,7 +62,7 @@ def _table(name: str, parent: Row, rows: list[Row]) -> None:
 
 def _overview(tracker: Tracker) -> None:
     table = Table(box=None, pad_edge=False)
-    for title in ("name", "kind", "state", "done", "best", "last run"):
+    for title in ("name", "kind", "state", "done", "best", "trial or run"):
         table.add_column(title, justify="right" if title in ("done", "best") else "left")
     for experiment in tracker.experiments():
         if experiment.name == "Default":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import shutil
 import textwrap
 import time
 from collections.abc import Mapping
@@ -12,11 +13,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from knobs import provenance
 from knobs.config import RunConfig, Value
 from knobs.errors import BadInputError
 from knobs.job import Outcome
 from knobs.launch.optuna_store import OptunaStore
-from knobs.launch.task import Task, take_up
+from knobs.launch.task import ENDS, Task, take_up
 from knobs.study import Asked, Search, Study, freeze, thaw
 from knobs.tracking import Row, Tracker
 
@@ -55,6 +57,9 @@ class StudyPlan:
         self.objectives: dict[int, float] = {}
         self.counts: dict[str, int] = {}
         self.configs: dict[int, RunConfig] = {}
+        self.other_code = 0
+        """Recorded trials that were trained by other code than there is now."""
+        self.opened = False
 
     def open(self, parent: str, rows: list[Row]) -> None:
         """Take over the study's parent run and its recorded trials."""
@@ -70,14 +75,14 @@ class StudyPlan:
                 value = row.metrics.get(f"best/{self.study.metric}")
                 self._note(number, row.state, value)
                 self.search.history[number] = freeze(state, value, params, shapes, attrs, trained, curve)
-                if row.status == "RUNNING":  # the driver died between the state and the status
-                    self.tracker.end(row.id, "FINISHED" if state == TrialState.COMPLETE else "KILLED", {})
+                self._finish_end(row)
             else:
                 waiting[number] = create_trial(state=TrialState.WAITING, params=params, distributions=shapes)
                 self.resumed.append(self._task_again(number, row, params))
         self.next_number = len(trials)
         self.store = OptunaStore(self.tracker.places, self.name, self.study)
-        self.store.sync(self.search.history, waiting)
+        self.store.sync(self.search.history, waiting, {int(n): _origin(row.id, row.state) for n, row in trials.items()})
+        self.opened = True
 
     @property
     def done(self) -> bool:
@@ -141,14 +146,22 @@ class StudyPlan:
         curve = dict(asked.trial.study.get_trials(deepcopy=False)[asked.number].intermediate_values)
         frozen = asked.frozen(state, value, trained, curve)
         self.search.history[asked.number] = frozen
-        self._note(
-            asked.number, "reused" if task.reused_from and state == TrialState.COMPLETE else outcome.state, value
-        )
-        self.store.ended(asked.number, frozen, {"mlflow_run": task.run, "state": outcome.state})
+        shown = "reused" if task.reused_from and state == TrialState.COMPLETE else outcome.state
+        self._note(asked.number, shown, value)
+        self.store.ended(asked.number, frozen, _origin(task.run, shown))
 
     def interrupted(self, task: Task) -> None:
         """WAITING in Optuna's store."""
         self.store.waits(self.asked[task.label].number)
+
+    def _finish_end(self, row: Row) -> None:
+        """Of a recorded trial that ended: what its driver may have been killed before."""
+        if row.status == "RUNNING":
+            self.tracker.end(row.id, ENDS[row.state], {})
+        shutil.rmtree(self.tracker.places.scratch / row.id, ignore_errors=True)
+        config = self.configs[int(row.tags["knobs.trial"])]
+        code = provenance.training_code_hash(config.model.kind, config.data.kind)
+        self.other_code += row.tags.get("knobs.code") != code
 
     def _note(self, number: int, state: str, value: float | None) -> None:
         self.counts[state] = self.counts.get(state, 0) + 1
@@ -184,6 +197,11 @@ class StudyPlan:
         task = self._task(asked)
         take_up(task, row, self.tracker)
         return task
+
+
+def _origin(run: str, state: str) -> dict[str, str]:
+    """What Optuna's store says of a trial beside what Optuna knows."""
+    return {"mlflow_run": run, "state": state}
 
 
 def identity(study: Study) -> dict[str, Any]:

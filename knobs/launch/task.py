@@ -63,6 +63,8 @@ class Task:
     step: int = 0
     value: float | None = None
     reused_from: str = ""
+    carried: dict[str, float] = field(default_factory=dict)
+    """Single values of the reused run, where the test split has yet to be read."""
 
 
 def take_up(task: Task, row: Row, tracker: Tracker) -> None:

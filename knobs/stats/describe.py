@@ -21,7 +21,7 @@ def mean(runs: ArrayLike) -> Array:
 def interquartile_mean(runs: ArrayLike) -> Array:
     """Mean of the middle half of the runs of each cell: (runs, cells...) -> (cells...).
 
-    Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice", section 4.3: the lowest and the highest
+    Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice", section 4: the lowest and the highest
     quarter (rounded down) are left out, so that single failed runs do not decide. Under 4 runs it is the mean.
     """
     return np.asarray(stats.trim_mean(checked(runs, 1), 0.25, axis=0))
@@ -30,7 +30,7 @@ def interquartile_mean(runs: ArrayLike) -> Array:
 def probability_of_improvement(a: ArrayLike, b: ArrayLike) -> float:
     """Chance that a run of `a` is above a run of `b`, ties counted half, averaged over cells; `a` and `b` unpaired.
 
-    `a`: (runs_a,) or (runs_a, cells), `b`: (runs_b,) or (runs_b, cells). Agarwal et al. 2021, section 4.3; per cell it
+    `a`: (runs_a,) or (runs_a, cells), `b`: (runs_b,) or (runs_b, cells). Agarwal et al. 2021, section 4; per cell it
     is Mann and Whitney's U / (runs_a * runs_b).
     """
     x, y = checked(a, 1), checked(b, 1)
@@ -47,7 +47,7 @@ def expected_best(
     """Expected best validation value of n random trials, n = 1 ... B: (B, cells...) -> (B, cells...), row n-1 for n.
 
     Exact, no resampling. Assumes trials drawn independently from one search space, as random search does; trials of an
-    adaptive sampler are not. `replacement=True` is the estimate of Dodge et al. 2019 ("Show Your Work", section 3.1),
+    adaptive sampler are not. `replacement=True` is the estimate of Dodge et al. 2019 ("Show Your Work", section 3),
     from the empirical distribution, which Tang et al. 2020 ("Showing Your Work Doesn't Always Work") show to be too
     pessimistic; the default is their unbiased one, the mean over all subsets of n trials, and ends at the best trial.
     """

@@ -1,0 +1,118 @@
+"""The arms of the speed comparison, each a whole process: `python -m benchmarks.arms ARM STEPS FOLDER`.
+
+All train the same network (MLP 40-100-100-10) on the same data (MNIST-1D) with AdamW at a cosine rate, batch 100, and
+validate once an epoch of 35 steps.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+WIDTH, BATCH, RATE, DECAY = 100, 100, 3e-3, 0.01
+
+
+def data() -> tuple[torch.Tensor, ...]:
+    """The arrays that knobs trains on, as plain tensors: train and validation."""
+    from knobs import discover
+    from knobs.config import kind_class
+
+    discover.activate(discover.SHIPPED)
+    splits = kind_class("data", "mnist1d")().load()  # type: ignore[attr-defined]
+    arrays = (splits.train.x, splits.train.y, splits.val.x, splits.val.y)
+    return tuple(torch.from_numpy(array) for array in arrays)
+
+
+def network() -> nn.Module:
+    """What `models/mlp.py` builds for depth 2 and width 100."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(40, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 10)
+    )
+
+
+def bare(steps: int, _folder: Path) -> None:
+    """What one writes by hand when nothing is recorded."""
+    x, y, x_val, y_val = data()
+    torch.manual_seed(0)
+    net = network()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    done, best = 0, 0.0
+    while done < steps:
+        order = torch.randperm(len(x))
+        for i in range(min(len(x) // BATCH, steps - done)):
+            rows = order[i * BATCH : (i + 1) * BATCH]
+            loss = F.cross_entropy(net(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            done += 1
+        with torch.no_grad():
+            outputs = net(x_val)
+            best = max(
+                best, (outputs.argmax(1) == y_val).float().mean().item(), -F.cross_entropy(outputs, y_val).item()
+            )
+    print(f"{best:.4f}")
+
+
+def lightning(steps: int, folder: Path) -> None:
+    """Plain Lightning as its users write it: DataLoader, `self.log`, MLFlowLogger, default checkpoints."""
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import MLFlowLogger
+    from torch.utils.data import DataLoader, TensorDataset
+    from torchmetrics.classification import MulticlassAccuracy
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network()
+            self.accuracy = MulticlassAccuracy(10, average="micro")
+
+        def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
+            loss = F.cross_entropy(self.net(batch[0]), batch[1])
+            self.log("train/loss", loss)
+            return loss
+
+        def validation_step(self, batch: list[torch.Tensor], _: int) -> None:
+            outputs = self.net(batch[0])
+            self.accuracy(outputs, batch[1])
+            self.log("val/loss", F.cross_entropy(outputs, batch[1]))
+            self.log("val/accuracy", self.accuracy)
+
+        def configure_optimizers(self) -> dict[str, object]:
+            optimizer = torch.optim.AdamW(self.parameters(), lr=RATE, weight_decay=DECAY)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    x, y, x_val, y_val = data()
+    pl.seed_everything(0)
+    trainer = pl.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=MLFlowLogger("bench", tracking_uri=f"sqlite:///{folder / 'mlflow.db'}"),
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    train = DataLoader(TensorDataset(x, y), batch_size=BATCH, shuffle=True, drop_last=True)
+    trainer.fit(Module(), train, DataLoader(TensorDataset(x_val, y_val), batch_size=500))
+
+
+def main() -> None:
+    """Run one arm on one thread."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    arm, steps, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    os.chdir(folder)
+    {"bare": bare, "lightning": lightning}[arm](steps, folder)
+
+
+if __name__ == "__main__":
+    main()

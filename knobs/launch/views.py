@@ -1,0 +1,194 @@
+"""What a link into MLflow's pages shows: filter, order, columns and charts. Pure functions, nothing is read or written.
+
+MLflow's page takes a view in two ways. A deep link carries filter and order in its query. A *shared view* is a tag of
+the experiment, `mlflow.sharedViewState.<key>`, whose JSON also chooses columns and charts; the page lists it by name
+in its menu "Views". The tag is undocumented: its fields are those that MLflow 3.17 reads. MLflow takes a query that
+filters over a shared view, never both, so a link is one or the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from knobs.tracking import Row
+
+TAG = "mlflow.sharedViewState."
+SHOWN_CURVES = 100
+"""Rows that MLflow's page loads at once, and so the most curves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One way to look at the runs of an experiment."""
+
+    key: str
+    """The shared view's key in its experiment."""
+    title: str
+    """Its name in the menu "Views", and in our own output."""
+    filters: str
+    order_by: str
+    """A canonical name, see `metric`, `param`, `tag`."""
+    ascending: bool = False
+    columns: tuple[str, ...] = ()
+    """Canonical names, in order; the run's name and age stand before them, its duration after them."""
+    group_by: tuple[str, ...] = ()
+    """Canonical names: rows that agree in these are one group, its metrics their mean."""
+    curves: tuple[tuple[str, ...], ...] = ()
+    """The metrics of each line chart; none: the view is a table."""
+    parallel: tuple[str, ...] = ()
+    """Parameters of the parallel coordinates."""
+    objective: str = ""
+    """The metric at which the parallel coordinates end."""
+    folded: tuple[str, ...] = ()
+    """Sections of charts that stay closed: MLflow adds a chart for every metric."""
+
+
+def metric(name: str) -> str:
+    """A metric's canonical name, in queries and in shared views alike."""
+    return f"metrics.`{name}`"
+
+
+def param(name: str) -> str:
+    """A parameter's canonical name."""
+    return f"params.`{name}`"
+
+
+def tag(name: str) -> str:
+    """A tag's canonical name."""
+    return f"tags.`{name}`"
+
+
+def deep_link(address: str, experiment: str, view: View) -> str:
+    """Filters, sorts and chooses table or charts by itself; columns are the page's own."""
+    query = {
+        **_mode(view),
+        "searchFilter": view.filters,
+        "orderByKey": view.order_by,
+        "orderByAsc": str(view.ascending).lower(),
+    }
+    return f"{address}/#/experiments/{experiment}/runs?{urlencode(query, quote_via=quote)}"
+
+
+def shared_link(address: str, experiment: str, view: View) -> str:
+    """Opens the view whose `shared` tag the experiment carries."""
+    return f"{address}/#/experiments/{experiment}/runs?{urlencode({**_mode(view), 'viewStateShareKey': view.key})}"
+
+
+def compare_link(address: str, experiment: str, runs: Sequence[str]) -> str:
+    """These runs side by side, in this order."""
+    query = {"runs": json.dumps(list(runs)), "experiments": json.dumps([experiment])}
+    return f"{address}/#/compare-runs?{urlencode(query, quote_via=quote)}"
+
+
+def shared(view: View, time_ms: int) -> dict[str, str]:
+    """The experiment tag that holds a view; `time_ms` orders the menu, the latest first."""
+    return {TAG + view.key: json.dumps({"name": view.title, "createdAt": time_ms, "state": json.dumps(state(view))})}
+
+
+def state(view: View) -> dict[str, Any]:
+    """A view in the words of MLflow's page."""
+    name, age = "attributes.`Run Name`", "runDateAndNestInfo"
+    found: dict[str, Any] = {
+        "searchFilter": view.filters,
+        "orderByKey": view.order_by,
+        "orderByAsc": view.ascending,
+        "selectedColumns": list(view.columns),
+        "columnOrder": [name, age, *view.columns, "duration"],
+        "columnWidths": {name: 170, age: 130, "duration": 80, **{column: _width(column) for column in view.columns}},
+        "runsHiddenMode": "SHOW_ALL",
+        "hideEmptyCharts": True,
+        "isAccordionReordered": True,
+    }
+    if view.group_by:
+        keys = [{"mode": _mode_of(name), "groupByData": _bare(name)} for name in view.group_by]
+        found["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
+    if view.curves:
+        found["compareRunSections"], found["compareRunCharts"] = _charts(view)
+    return found
+
+
+def _charts(view: View) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    sections = [_section("Curves", len(view.curves))]
+    charts: list[dict[str, Any]] = [
+        {
+            "type": "LINE",
+            "uuid": f"{view.key}-{'-'.join(metrics)}",
+            "metricSectionId": "Curves",
+            "metricKey": metrics[0],
+            "selectedMetricKeys": list(metrics),
+            "runsCountToCompare": SHOWN_CURVES,
+            "xAxisKey": "step",
+            "lineSmoothness": 0,
+            "displayPoints": False,
+            "deleted": False,
+            "isGenerated": False,
+        }
+        for metrics in view.curves
+    ]
+    if view.parallel:
+        sections.append(_section("Knobs against the objective", 1))
+        charts.append(
+            {
+                "type": "PARALLEL",
+                "uuid": f"{view.key}-parallel",
+                "metricSectionId": sections[-1]["uuid"],
+                "selectedParams": list(view.parallel),
+                "selectedMetrics": [view.objective],
+                "runsCountToCompare": SHOWN_CURVES,
+                "showAllRuns": True,
+                "deleted": False,
+                "isGenerated": False,
+            }
+        )
+    return sections + [_section(name, 3, shown=False) for name in view.folded], charts
+
+
+def _section(name: str, columns: int, *, shown: bool = True) -> dict[str, Any]:
+    return {
+        "uuid": name,
+        "name": name,
+        "display": shown,
+        "isReordered": False,
+        "deleted": False,
+        "isGenerated": not shown,
+        "columns": columns,
+        "cardHeight": 340,
+    }
+
+
+def _mode(view: View) -> dict[str, str]:
+    return {"workflowType": "machine_learning", "compareRunsMode": "CHART" if view.curves else "TABLE"}
+
+
+def _mode_of(canonical: str) -> str:
+    return {"params": "param", "tags": "tag"}[canonical.partition(".")[0]]
+
+
+def _bare(canonical: str) -> str:
+    return canonical.partition(".")[2].strip("`")
+
+
+def _width(canonical: str) -> int:
+    return max(80, 26 + 7 * len(_bare(canonical)))
+
+
+# Which knobs and sections a study's views name
+
+
+def varying(rows: Sequence[Row], first: Sequence[str]) -> tuple[str, ...]:
+    """The knobs that differ between runs: those in `first` in their order, then others that take several values."""
+    values: dict[str, set[str | None]] = {}
+    for row in rows:
+        for knob in {*row.params, *first}:
+            values.setdefault(knob, set()).add(row.params.get(knob))
+    others = [knob for knob in sorted(values) if knob not in first and len(values[knob] - {None}) > 1]
+    return tuple(knob for knob in [*first, *others] if len(values.get(knob, ())) > 1)
+
+
+def sections_of(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """The sections into which MLflow's page sorts charts of these metrics: what stands before the last slash."""
+    return tuple(sorted({name.rpartition("/")[0] for name in metrics}))

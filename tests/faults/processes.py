@@ -1,0 +1,119 @@
+"""The command as a process that can be hit: its workers, its signals, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support import KNOBS, environment
+
+WORKER = b"knobs.launch.worker"
+
+
+@dataclass
+class Launch:
+    """One start of `knobs ...` in a project and a store."""
+
+    process: subprocess.Popen[bytes]
+    store: Path
+    output: Path
+    began: float = field(default_factory=time.time)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the driver has not ended."""
+        return self.process.poll() is None
+
+    @property
+    def text(self) -> str:
+        """What it printed so far, both streams."""
+        return self.output.read_text(errors="replace")
+
+    def workers(self) -> list[int]:
+        """Its worker processes."""
+        return [pid for pid, parent in workers_of(self.store) if parent == self.process.pid]
+
+    def trains(self) -> bool:
+        """Whether one of its workers has written a checkpoint of a trial that goes on."""
+        with suppress(OSError):
+            return any(file.stat().st_mtime > self.began for file in (self.store / "scratch").glob("*/*/*"))
+        return False
+
+    @property
+    def phase(self) -> str:
+        """How far it is, from the outside."""
+        if not (self.store / "mlflow.db").exists():
+            return "before there is a store"
+        return "while trials train" if self.trains() else "at its start or between trials"
+
+    def handles_signals(self) -> bool:
+        """Whether knobs has taken SIGTERM over."""
+        with suppress(OSError, StopIteration, IndexError):
+            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+            caught = int(next(line for line in lines if line.startswith("SigCgt")).split()[1], 16)
+            return bool(caught >> (signal.SIGTERM - 1) & 1)
+        return False
+
+    def wait(self, timeout: float = 300) -> int:
+        """Its exit code. Raises where it hangs, and ends it."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"still running after {timeout:.0f} s: {self.text[-2000:]}") from None
+
+    def end(self) -> None:
+        """End it, whatever it is doing, and its workers."""
+        self.process.kill()
+        self.process.wait()
+        for pid, _ in workers_of(self.store):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def launch(*arguments: str, project: Path, store: Path, **more: str) -> Launch:
+    """Start the command in a process group of its own; checkpoints are frequent, so that a resume goes on midway."""
+    store.parent.mkdir(parents=True, exist_ok=True)
+    output = store.parent / f"{store.name}.{time.monotonic_ns()}.out"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [str(KNOBS), *arguments],
+            cwd=project,
+            env=environment(store, **{"KNOBS_CHECKPOINT_SECONDS": "0.1", **more}),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    return Launch(process, store, output)
+
+
+def workers_of(store: Path) -> Iterator[tuple[int, int]]:
+    """Pid and parent of every live worker process on this store, an orphan too."""
+    wanted = f"KNOBS_MLRUNS={store}".encode()
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with suppress(OSError, IndexError):
+            if WORKER not in (folder / "cmdline").read_bytes():
+                continue
+            if wanted not in (folder / "environ").read_bytes().split(b"\0"):
+                continue
+            after_name = (folder / "stat").read_text().rpartition(")")[2].split()
+            if after_name[0] != "Z":
+                yield int(folder.name), int(after_name[1])
+
+
+def until(condition: Callable[[], bool], timeout: float = 90, what: str = "") -> None:
+    """Wait for a condition. Raises where it does not come."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:.0f} s in vain for {what or condition}")
+        time.sleep(0.05)

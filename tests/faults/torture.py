@@ -1,0 +1,195 @@
+"""Random kills and random signals on a seeded schedule, over studies of short trials."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from faults import reading
+from faults.audit import Expected, audit, audit_quiet, expected
+from faults.processes import Launch, launch, until, workers_of
+
+Say = Callable[[str], None]
+
+VARIANTS = (("--pruner", "median"), ("--pruner", "hyperband"))
+"""The studies that are disturbed, in turn."""
+
+CLEAN = {130, 143, -signal.SIGINT, -signal.SIGTERM}
+"""How a signalled command ends; by the signal itself where it came before knobs could take it over."""
+
+
+@dataclass
+class Counts:
+    """What was done and what came of it."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    signals: Counter[str] = field(default_factory=Counter)
+    exits: Counter[str] = field(default_factory=Counter)
+    launches: int = 0
+    studies: int = 0
+    trials: int = 0
+    values: int = 0
+    """Acknowledged values that were there at a kill, and afterwards."""
+    continuations: int = 0
+    slowest: float = 0.0
+    """Seconds from the first signal to the end."""
+
+
+class Torture:
+    """Disturbs `quick` in one fresh store after another."""
+
+    def __init__(self, project: Path, folder: Path, *, trials: int, devices: str = "cpu:2", say: Say = print) -> None:
+        self.project, self.folder, self.trials, self.devices, self.say = project, folder, trials, devices, say
+        self.want: dict[tuple[str, ...], Expected] = {}
+
+    def arguments(self, variant: tuple[str, ...]) -> tuple[str, ...]:
+        """The one command line of a study."""
+        return ("study", "quick", "--trials", str(self.trials), "--devices", self.devices, *variant)
+
+    def undisturbed(self, variant: tuple[str, ...]) -> Expected:
+        """The study as nobody disturbs it; trained once."""
+        if variant not in self.want:
+            store = self.folder / f"undisturbed{len(self.want)}"
+            alone = launch(*self.arguments(variant), project=self.project, store=store)
+            assert alone.wait() == 0, alone.text
+            self.want[variant] = expected("quick", project=self.project, store=store)
+        return self.want[variant]
+
+    def kill(self, wanted: int, seed: int, variants: tuple[tuple[str, ...], ...] = VARIANTS) -> Counts:
+        """`kill -9` of the driver or of a worker, `wanted` times, relaunching until every study has ended."""
+        counts, rng = Counts(), random.Random(seed)
+        for number in count():
+            left = wanted - counts.kills.total()
+            if left <= 0:
+                return counts
+            variant = variants[number % len(variants)]
+            store = self.folder / f"killed{seed}-{number}"
+            rows = self._one_killed(variant, store, rng, counts, left)
+            self._conclude(variant, store, rows, counts)
+
+    def _one_killed(
+        self, variant: tuple[str, ...], store: Path, rng: random.Random, counts: Counts, left: int
+    ) -> reading.Rows:
+        rows: reading.Rows = frozenset()
+        while True:
+            current = launch(*self.arguments(variant), project=self.project, store=store)
+            counts.launches += 1
+            try:
+                while left and wait(current, rng):
+                    victims = [(pid, "worker") for pid in current.workers()] if not _hurt(store) else []
+                    pid, kind = rng.choice([(current.process.pid, "driver"), *victims])
+                    rows, phase = rows | reading.acknowledged(store), current.phase
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                        counts.kills[f"{kind}, {phase}"] += 1
+                        left -= 1
+                        self.say(f"  kill -9 of a {kind}, {phase}; {len(rows)} values acknowledged")
+                code = current.wait()
+            except BaseException:
+                current.end()
+                raise
+            counts.exits[str(code)] += 1
+            if code == 0:
+                return rows
+            told = "do not start" in current.text  # three workers in a row died before they were up
+            until(lambda: not any(workers_of(store)), 5, "workers of a killed driver to end by themselves")
+            assert code == -signal.SIGKILL or (code == 3 and told), f"exit code {code}: {current.text}"
+
+    def signal(self, wanted: int, seed: int, variants: tuple[tuple[str, ...], ...] = VARIANTS) -> Counts:
+        """SIGINT or SIGTERM twice, `wanted` times, to the driver or to all its processes; each study is gone on with."""
+        counts, rng = Counts(), random.Random(seed)
+        for number in count():
+            left = wanted - counts.signals.total()
+            if left <= 0:
+                return counts
+            variant = variants[number % len(variants)]
+            store = self.folder / f"signalled{seed}-{number}"
+            before = counts.signals.total()
+            rows = self._one_signalled(variant, store, rng, counts, left)
+            self._conclude(variant, store, rows, counts)
+            counts.continuations += counts.signals.total() - before
+
+    def _one_signalled(
+        self, variant: tuple[str, ...], store: Path, rng: random.Random, counts: Counts, left: int
+    ) -> reading.Rows:
+        rows: reading.Rows = frozenset()
+        while True:
+            current = launch(*self.arguments(variant), project=self.project, store=store)
+            counts.launches += 1
+            try:
+                if not left or not wait(current, rng):
+                    code = current.wait()
+                    assert code == 0, f"exit code {code}: {current.text}"
+                    return rows
+                phase = current.phase
+                seconds, code, name = self._doubled(current, rng)
+            finally:
+                current.end()
+            counts.exits[str(code)] += 1
+            if code == 0:  # the signal came when everything was done
+                return rows
+            left -= 1
+            counts.signals[name] += 1
+            counts.slowest = max(counts.slowest, seconds)
+            assert code in CLEAN, f"{name}: exit code {code}: {current.text}"
+            assert seconds < 10, f"{name}: {seconds:.1f} s to end: {current.text}"
+            audit_quiet(store, "quick", rows)
+            if (store / "mlflow.db").exists():
+                rows |= reading.acknowledged(store)
+            self.say(f"  {name}, {phase}: exit {code} after {seconds:.1f} s; {len(rows)} values acknowledged")
+
+    def _doubled(self, current: Launch, rng: random.Random) -> tuple[float, int, str]:
+        signum = rng.choice((signal.SIGINT, signal.SIGTERM))
+        everyone, pause = rng.random() < 0.3, rng.choice((0.0, rng.uniform(0, 0.2), rng.uniform(0, 2)))
+        began = time.monotonic()
+        for _ in range(2):
+            pids = [current.process.pid, *(current.workers() if everyone else [])]
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signum)
+            time.sleep(pause)
+        code = current.wait(60)
+        name = f"2 x {signum.name} to {'every process' if everyone else 'the driver'}"
+        return time.monotonic() - began, code, name
+
+    def _conclude(self, variant: tuple[str, ...], store: Path, rows: reading.Rows, counts: Counts) -> None:
+        want = self.undisturbed(variant)
+        audit("quick", project=self.project, store=store, want=want, acknowledged=rows)
+        counts.studies += 1
+        counts.trials += len(want.curves)
+        counts.values += len(rows)
+        self.say(f"  {' '.join(variant)}: equal to the undisturbed study, {len(rows)} acknowledged values there")
+
+
+def wait(current: Launch, rng: random.Random) -> bool:
+    """Until a random instant: one in three from the start on, the others while trials train. False where it ended."""
+    if rng.random() < 1 / 3:
+        return _sleep(current, rng.uniform(0, 8))
+    seconds = rng.uniform(0, 3)
+    while not current.trains():
+        if not _sleep(current, 0.05):
+            return False
+    return _sleep(current, seconds)
+
+
+def _sleep(current: Launch, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while current.alive and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return current.alive
+
+
+def _hurt(store: Path) -> bool:
+    """Whether some trial that has not ended has lost as many workers as it may."""
+    if not (store / "mlflow.db").exists():
+        return False
+    unfinished = [run for run in reading.runs(store) if run.status == "RUNNING" or run.state == "interrupted"]
+    return any(int(run.tags.get("knobs.deaths", "0")) >= 3 for run in unfinished)
