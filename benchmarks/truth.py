@@ -1,7 +1,7 @@
 """The truth of the statistics: simulated runs with known truth, measured against what `knobs/stats` promises.
 
-`python -m benchmarks.truth` takes about 10 minutes on one core and writes `benchmarks/results/statistics.md`; every
-number in it comes from fixed seeds. (Not named `statistics.py`: that would hide Python's own from the scripts beside it.)
+`python -m benchmarks.truth` takes about 10 minutes on one core and writes `benchmarks/results/statistics.md`, every
+number from fixed seeds. (Not named `statistics.py`: that would hide Python's own from the scripts beside it.)
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ class Claim(Protocol):
     text: str
     metric: str
 
+    def selections(self) -> list[Levels]:
+        """All cells that it speaks of."""
+
     def check(self, factors: Mapping[str, list[str]]) -> None:
         """Raises `BadInputError` for a factor or level that is not there."""
 

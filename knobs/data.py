@@ -36,6 +36,13 @@ METRICS: dict[str, tuple[str, ...]] = {
 
 LOWER_IS_BETTER = frozenset({"loss", "rmse", "calibration_error"})
 
+BOUNDS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("accuracy", "auroc", "average_precision", "calibration_error"), (0.0, 1.0)),
+    **dict.fromkeys(("loss", "rmse"), (0.0, math.inf)),
+    "r2": (-math.inf, 1.0),
+}
+"""What a metric can be: an interval that leaves this is cut there, which loses nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:

@@ -1,4 +1,4 @@
-"""What a study or an ablation is, as data: written to the record when it starts, so that a report needs no other file."""
+"""What a study or an ablation is, as data: recorded when it starts, so that a report needs no other file."""
 
 from __future__ import annotations
 

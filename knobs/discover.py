@@ -64,11 +64,15 @@ def files(folder: str, root: Path | None = None) -> dict[str, Path]:
 
 def summary(path: Path) -> str:
     """First line of a file's docstring, read without importing it."""
+    return docstring(path).partition("\n")[0]
+
+
+def docstring(path: Path) -> str:
+    """A file's docstring, read without importing it."""
     try:
-        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     except (SyntaxError, ValueError) as error:
         return f"(cannot be read: {error})"
-    return doc.partition("\n")[0]
 
 
 def load(folder: str, name: str) -> ModuleType:

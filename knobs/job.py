@@ -56,6 +56,8 @@ class Outcome:
     """Torch's version, instruction set, device, threads, flags: what could change a bit."""
     log: str = ""
     """What happened in the worker while it ran: warnings, checkpoints, a traceback."""
+    picture: str = ""
+    """Its curves as SVG."""
 
 
 def newest_checkpoints(folder: Path) -> list[Path]:

@@ -73,4 +73,4 @@ class Places:
 
 def without_password(text: str) -> str:
     """Text with the password of every address in it struck out."""
-    return re.sub(r"(\w[\w+.-]*://[^:/@\s]*):[^@/\s]*@", r"\1:***@", text)
+    return re.sub(r"(\w[\w+.-]*://[^:/@\s]*):\S*@", r"\1:***@", text)

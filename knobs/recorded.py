@@ -1,4 +1,4 @@
-"""Finding studies and ablations in the record, and what counts of them: shared by the commands that launch and report."""
+"""Studies and ablations in the record, and which of their runs count: shared by launching and reporting."""
 
 from __future__ import annotations
 

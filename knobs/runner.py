@@ -15,7 +15,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Trainer
 
-from knobs import checkpoint, provenance
+from knobs import checkpoint, picture, provenance
 from knobs.config import RunConfig
 from knobs.datamodule import InMemoryData
 from knobs.errors import BadInputError, KnobsError
@@ -96,16 +96,16 @@ class _Watch:
 
 def run(job: Job, channel: Channel, device: torch.device) -> Outcome:
     """Do a job to its end, whatever the end is. Never raises for what a run can do wrong."""
-    log: list[str] = []
+    watch = _Watch(job, channel, [])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
-        outcome = _guarded(job, channel, device, log)
-    log += [f"{entry.category.__name__}: {entry.message}" for entry in caught]
-    return Outcome(**{**vars(outcome), "environment": environment(device), "log": "\n".join(log)})
+        outcome = _guarded(job, channel, device, watch)
+    log = "\n".join([*watch.log, *(f"{entry.category.__name__}: {entry.message}" for entry in caught)])
+    drawn = picture.draw(watch.records, outcome.best_step)
+    return Outcome(**{**vars(outcome), "environment": environment(device), "log": log, "picture": drawn})
 
 
-def _guarded(job: Job, channel: Channel, device: torch.device, log: list[str]) -> Outcome:
-    watch = _Watch(job, channel, log)
+def _guarded(job: Job, channel: Channel, device: torch.device, watch: _Watch) -> Outcome:
     try:
         return _evaluate(job, device) if job.evaluate else _train(job, channel, device, watch)
     except PrunedError:
@@ -121,7 +121,7 @@ def _guarded(job: Job, channel: Channel, device: torch.device, log: list[str]) -
             if device.type == "cuda":
                 torch.cuda.empty_cache()
             return Outcome(state="out_of_memory", message=str(error).strip().partition("\n")[0])
-        log.append(traceback.format_exc())
+        watch.log.append(traceback.format_exc())
         return Outcome(state="failed", message=f"{type(error).__name__}: {error}".partition("\n")[0])
 
 

@@ -55,15 +55,17 @@ def is_busy(text: str) -> bool:
 
 
 def create_database(places: Places, make_tables: Callable[[Path], None]) -> None:
-    """Make MLflow's SQLite file: under a lock, in a temporary file, fsynced, renamed. Checks one that is there.
+    """Make MLflow's SQLite file: under a lock, in a temporary file, fsynced, renamed. Checks one that is there first.
 
     Raises `BadInputError` for a file that is no MLflow store, or one of another version.
     """
     if not places.database.exists():
+        places.make()
         with file_lock(places.folder / ".create.lock"):
             if not places.database.exists():
                 _create(places, make_tables)
     _check(places)
+    places.make()  # of a folder that holds somebody else's file nothing is touched
 
 
 def _create(places: Places, make_tables: Callable[[Path], None]) -> None:

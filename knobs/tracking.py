@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from knobs.errors import BadInputError, StoreError
-from knobs.places import Places
+from knobs.errors import BadInputError, KnobsError, StoreError
+from knobs.places import Places, without_password
 from knobs.stores import PATIENCE, create_database, retry
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
+import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 if TYPE_CHECKING:
@@ -62,10 +66,15 @@ class Tracker:
     def __init__(self, places: Places) -> None:
         self.places, self.patience = places, PATIENCE
         if places.tracking_uri is None:
-            places.make()
             create_database(places, _make_tables)
         uri = places.tracking_uri or f"sqlite:///{places.database}"
-        self.client = self._retry(lambda: MlflowClient(tracking_uri=uri))
+        try:
+            self.client = self._retry(lambda: MlflowClient(tracking_uri=uri))
+        except KnobsError:
+            raise
+        except Exception as error:  # a driver that is not there, an address that is none
+            text = without_password(str(error)).strip().partition("\n")[0]
+            raise StoreError(f"{without_password(uri)} does not open as a tracking store: {text}") from None
         self._experiments: dict[str, str] = {}
 
     def experiment(self, name: str, description: str = "") -> str:
@@ -164,7 +173,7 @@ class Tracker:
         """A local copy (or the file itself) of an artifact. Raises `BadInputError` where it is gone."""
         try:
             return Path(self._retry(lambda: self.client.download_artifacts(run, path)))
-        except (OSError, StoreError, MlflowException) as error:
+        except (OSError, KnobsError, MlflowException) as error:
             raise BadInputError(f"run {run} has no artifact {path}: {error}") from None
 
     def get(self, run: str) -> Row:
@@ -194,6 +203,30 @@ class Tracker:
     def experiments(self) -> list[Any]:
         """Every experiment that is not deleted."""
         return list(self._retry(lambda: self.client.search_experiments(max_results=5000)))
+
+    def experiment_tags(self, experiment: str) -> dict[str, str]:
+        """An experiment's tags: its description, its shared views."""
+        return dict(self._retry(lambda: self.client.get_experiment(experiment)).tags)
+
+    def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
+        """Set an experiment's tags."""
+        for key, value in tags.items():
+            self._retry(partial(self.client.set_experiment_tag, experiment, key, value))
+
+    def inputs(self, run: str, name: str, fingerprint: str, source: Mapping[str, str]) -> None:
+        """Name the data set that a run is trained on."""
+        made = Dataset(name, fingerprint[:36], "code", json.dumps(source))
+        given = DatasetInput(made, [InputTag("mlflow.data.context", "training")])
+        self._retry(lambda: self.client.log_inputs(run, [given]))
+
+    def pages_version(self) -> str:
+        """The version of MLflow that serves the pages; empty where a team's server does not say."""
+        uri = self.places.tracking_uri or ""
+        if not uri.startswith("http"):
+            return str(mlflow.__version__)
+        with suppress(OSError, ValueError), urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=3) as answer:
+            return str(answer.read(40).decode())
+        return ""
 
     def curve(self, run: str, metric: str) -> list[tuple[int, float]]:
         """Step and value of every point, in order of steps."""

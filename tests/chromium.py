@@ -1,4 +1,4 @@
-"""A headless Chromium over its debugging pipe: opens pages, asks their DOM, notes every request. No further packages."""
+"""A headless Chromium over its debugging pipe: opens pages, asks their DOM, notes every request."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Asking for trials: the answer depends on the trial's number and on the history that the lag allows."""
 
-import dataclasses
 import json
 import random
 from collections.abc import Callable
@@ -77,10 +76,7 @@ def searched(study: Study, trials: int, order: Callable[[list[int]], int] = min)
 
 
 def plain(ended: dict[int, tuple[str, FrozenTrial]]) -> list[Any]:
-    return [
-        (config, trial.state, trial.values, trial.params, trial.intermediate_values, trial.system_attrs)
-        for config, trial in ended.values()
-    ]
+    return [(c, t.state, t.values, t.params, t.intermediate_values, t.system_attrs) for c, t in ended.values()]
 
 
 @pytest.mark.parametrize("pruner", ["none", "median", "hyperband", "halving"])
@@ -100,9 +96,9 @@ def test_the_order_in_which_trials_end_changes_nothing(sampler: str, pruner: str
 
 
 def test_a_trial_sees_the_history_that_the_lag_allows_and_no_more() -> None:
-    study = made(lag=4)
+    study = made(lag=4, sampler="gp")
     full, short = Search(study, "s"), Search(study, "s")
-    for number, (_, trial) in searched(study, 20).items():
+    for number, (_, trial) in searched(made(lag=4), 20).items():
         full.history[number] = trial
         if number <= 16:
             short.history[number] = trial
@@ -134,13 +130,7 @@ def test_trial_0_is_the_baseline() -> None:
         assert asked.trial.params == {"model.width": 16, "model.activation": "relu", "optimizer.lr": 0.1}
 
 
-OUTSIDE = {
-    "outside a range": {"model.width": 65},
-    "no such choice": {"model.activation": "gelu"},
-}
-
-
-@pytest.mark.parametrize("changes", OUTSIDE.values(), ids=OUTSIDE)
+@pytest.mark.parametrize("changes", [{"model.width": 65}, {"model.activation": "gelu"}], ids=["a range", "a choice"])
 def test_a_baseline_outside_its_own_space_is_refused(changes: dict[str, Value]) -> None:
     with pytest.raises(BadInputError, match="outside its own space") as caught:
         made(baseline=BASELINE.with_knobs(changes))
@@ -252,5 +242,5 @@ def test_a_diverged_trial_violates_its_constraint_and_the_search_moves_away() ->
             search.history[number] = asked.frozen(state, None if bad else rate, not bad, {10: rate})
         return seen[20:]
 
-    study = dataclasses.replace(made(), lag=1)
+    study = made(lag=1)
     assert sum(rate > 0.1 for rate in rates(study, True)) < sum(rate > 0.1 for rate in rates(study, False))

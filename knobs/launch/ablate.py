@@ -12,9 +12,10 @@ from rich.table import Table
 from knobs import definition, discover, signals, stats
 from knobs.ablation import Ablation, Cell, measure
 from knobs.claims import Ruling, rule
+from knobs.data import BOUNDS
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.ablation_plan import AblationPlan, CellWork
-from knobs.launch.session import Session, only_driver, say
+from knobs.launch.session import Session, how_to_call, only_driver, say
 from knobs.launch.tables import console
 from knobs.recorded import seed_values
 from knobs.tracking import Row, Tracker
@@ -171,22 +172,22 @@ def show(tracker: Tracker, plan: AblationPlan, rulings: list[Ruling]) -> None:
         runs = list(values.get(tuple(sorted(work.cell.levels.items())), {}).values())
         winner = work.winner().knobs() if work.tuning.objectives else {}
         knobs = [f"{v:.4g}" if isinstance(v := winner.get(n, "-"), float) else str(v) for n in tuned]
-        table.add_row(*work.cell.levels.values(), *_interval(runs), _count(work, len(runs)), *knobs)
+        table.add_row(*work.cell.levels.values(), *_interval(runs, metric), _count(work, len(runs)), *knobs)
     console().print(table)
     for ruling in rulings:
         say(f"{ruling.word}: {ruling.claim.text}{_numbers(ruling)}")
     if plan.experiment.endswith(QUICK_SUFFIX):
         say("quick: fewer trials, seeds and steps than the whole; not for conclusions")
     say("look further:")
-    say("  knobs ui")
+    say(f"  {how_to_call('knobs')} ui")
 
 
-def _interval(runs: list[float]) -> tuple[str, str]:
+def _interval(runs: list[float], metric: str) -> tuple[str, str]:
     if not runs:
         return "-", "no run finished"
     if len(runs) < 2:
         return f"{runs[0]:.4f}", "-"
-    estimate = stats.mean_interval(runs)
+    estimate = stats.mean_interval(runs, bounds=BOUNDS.get(metric.rpartition("/")[2]))
     doubt = " !" if str(estimate.doubt) else ""
     return f"{float(estimate.value):.4f}", f"[{float(estimate.low):.4f}, {float(estimate.high):.4f}]{doubt}"
 

@@ -11,9 +11,10 @@ from knobs import definition, discover, signals
 from knobs.ablation import Ablation
 from knobs.config import RunConfig
 from knobs.errors import AnswerNoError, BadInputError
+from knobs.launch import links, notes
 from knobs.launch.driver import Driver
 from knobs.launch.list_plan import ListPlan
-from knobs.launch.session import Session, only_driver, say, warn
+from knobs.launch.session import Session, how_to_call, only_driver, say, warn
 from knobs.launch.study_plan import StudyPlan, changes, identity
 from knobs.launch.task import Task, take_up, unfinished
 from knobs.study import Study
@@ -74,7 +75,9 @@ def run(session: Session, name: str, typed: dict[str, str], source: str | None) 
         line = "  ".join(f"{k.rpartition('/')[2]} {v:.4f}" for k, v in values.items() if k.startswith(f"{split}/"))
         say(f"{split.removeprefix('best/'):<6} {line}")
     say(f"at step {int(values['best/step'])} of {config.training.max_steps}; run {task.run}")
-    say("look further: knobs ui")
+    links.publish(tracker, experiment)
+    say(f"look further: {how_to_call('knobs')} ui, then")
+    links.say_links(tracker, experiment, run=task.run)
 
 
 def _take_up_interrupted(tracker: Tracker, task: Task, experiment: str) -> None:
@@ -105,6 +108,8 @@ def study(
     if len(session.devices) > found.lag:
         warn(f"{len(session.devices)} workers but a lag of {found.lag}: some will idle; the lag is part of the study")
     about = discover.load("studies", name).__doc__ or ""
+    options = {"as": record_as, "trials": total, "sampler": sampler, "pruner": pruner, "seed": seed}
+    described = notes.of_command("study", name, options, typed)
     name = record_as or name
     tracker, driver, display = session.open(name)
     with signals.held(), only_driver(session.places, name):
@@ -114,6 +119,8 @@ def study(
         told = definition.of_study(name, found, about, total)
         tracker.upload_texts(parent.id, {definition.FILE: definition.to_json(told)})
         driver.fresh = "knobs.fresh" in parent.tags
+        tracker.tag(parent.id, described)
+        links.publish(tracker, name)
         state = "interrupted"
         try:
             plan.open(parent.id, rows)
@@ -128,6 +135,7 @@ def study(
             state = "finished"
         finally:
             _close_parent(tracker, plan, parent.id, state)
+        links.publish(tracker, name)
     report_study(tracker, driver, plan, parent.id)
 
 
@@ -210,10 +218,11 @@ def report_study(tracker: Tracker, driver: Driver, plan: StudyPlan, parent: str)
     share = idle / (idle + busy) if idle + busy else 0.0
     say(f"{len(plan.search.history)} trials: {_counts(plan)}; devices idle {share:.1%} of the time")
     say("look further:")
-    say(f"  knobs status {plan.name}")
-    say("  knobs ui")
+    say(f"  {how_to_call('knobs')} status {plan.name}")
     if not plan.tracker.places.storage:
-        say(f"  optuna-dashboard {tracker.places.optuna_url}")
+        say(f"  {how_to_call('optuna-dashboard')} {tracker.places.optuna_url}")
+    say(f"  {how_to_call('knobs')} ui, then")
+    links.say_links(tracker, plan.name)
 
 
 def _counts(plan: StudyPlan) -> str:

@@ -9,9 +9,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from knobs import data, provenance, signals
+from knobs import data, picture, provenance, signals
 from knobs.config import RunConfig
 from knobs.job import Outcome, Record
+from knobs.launch import notes
 from knobs.launch.task import ENDS, Task
 from knobs.places import without_password
 from knobs.tracking import Row, Tracker, is_single
@@ -53,6 +54,8 @@ class Recorder:
             task.run = self.tracker.create(self.tracker.experiment(experiment), task.name, tags, config.knobs())
         else:
             self.tracker.params(task.run, config.knobs())
+        kind = config.data.kind
+        self.tracker.inputs(task.run, kind, fingerprint, {"file": f"datamodules/{kind}.py", "fingerprint": fingerprint})
         texts = {
             "config.json": json.dumps(json.loads(config.to_json()), indent=1),
             "packages.json": json.dumps(provenance.packages(), indent=1),
@@ -104,9 +107,10 @@ class Recorder:
                 for step, value, time_ms in self.tracker.points(source.id, name):
                     steps.setdefault(step, (time_ms, {}))[1][name] = value
         self.tracker.tag(task.run, {"knobs.reused_from": task.reused_from})
-        for step, (time_ms, values) in sorted(steps.items()):
-            self.hear(task, Record(step=step, values=values, time_ms=time_ms))
-            if task.report is not None and not task.report(step, values[task.metric]):
+        records = [Record(step=step, values=values, time_ms=time) for step, (time, values) in sorted(steps.items())]
+        for record in records:
+            self.hear(task, record)
+            if task.report is not None and not task.report(record.step, record.values[task.metric]):
                 return Outcome(state="pruned", message="pruned")
         summary = {name: value for name, value in source.metrics.items() if is_single(name)}
         tested = {name: value for name, value in summary.items() if name.startswith("test/")}
@@ -117,7 +121,9 @@ class Recorder:
             task.carried = summary
             task.evaluate = self.tracker.artifact(task.reused_from, "checkpoints/best.ckpt")
             return None
-        return Outcome(state="finished", best_step=best_step, summary={**summary, **(tested if task.test else {})})
+        summary |= tested if task.test else {}
+        drawn = picture.draw(records, best_step)
+        return Outcome(state="finished", best_step=best_step, summary=summary, picture=drawn)
 
     def summary(self, task: Task, values: Mapping[str, float], step: int) -> None:
         """Single values, each once; inf and NaN are no values."""
@@ -133,9 +139,10 @@ class Recorder:
         self.summary(task, outcome.summary, max(outcome.best_step, 0))
         if outcome.state == "finished" and outcome.checkpoint is not None:
             self.tracker.upload(run, outcome.checkpoint, "checkpoints")
-        if outcome.log:
-            self.tracker.upload_texts(run, {"run.log": without_password(outcome.log)})
-        tags: dict[str, str] = {"knobs.state": state}
+        texts = {"run.log": without_password(outcome.log), "curves.svg": outcome.picture}
+        if texts := {name: text for name, text in texts.items() if text}:
+            self.tracker.upload_texts(run, texts)
+        tags = {"knobs.state": state, **({} if task.closed else notes.signed(notes.of_run(task, outcome, state)))}
         if outcome.message:
             tags["knobs.message"] = without_password(outcome.message)[:500]
         if task.test and outcome.state == "finished":

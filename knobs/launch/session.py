@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -104,6 +105,14 @@ def _holder(path: Path) -> str:
         return f"process {who['pid']} on {who['host']} since {who['since']}"
     except (OSError, ValueError, KeyError):
         return "another process"
+
+
+def how_to_call(program: str) -> str:
+    """How to type a program that is installed beside this Python: its name, or its path where the PATH lacks it."""
+    here = Path(sys.executable).with_name(program)
+    if shutil.which(program) == str(here) or not here.exists():
+        return program
+    return os.path.relpath(here) if here.is_relative_to(Path.cwd()) else str(here)
 
 
 def say(text: str) -> None:

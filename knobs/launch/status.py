@@ -8,6 +8,8 @@ import sys
 from rich.table import Table
 
 from knobs.errors import BadInputError
+from knobs.launch.links import say_links
+from knobs.launch.session import say
 from knobs.launch.tables import console, searched, short
 from knobs.recorded import open_store, trials_of
 from knobs.tracking import Row, Tracker
@@ -29,6 +31,8 @@ def show(name: str | None, *, as_csv: bool) -> None:
         _csv(parent, rows)
     else:
         _table(name, parent, rows)
+        say("in MLflow's pages, which `knobs ui` serves:")
+        say_links(tracker, name)
 
 
 def _csv(parent: Row, rows: list[Row]) -> None:

@@ -14,6 +14,7 @@ import urllib.request
 
 from knobs import discover
 from knobs.errors import BadInputError, InterruptedBySignal, StoreError
+from knobs.launch import links
 from knobs.launch.session import say
 from knobs.places import Places
 from knobs.tracking import Tracker
@@ -27,15 +28,21 @@ def serve(port: int, *, dashboard: bool) -> None:
     if places.tracking_uri and places.tracking_uri.startswith("http"):
         raise BadInputError(f"MLFLOW_TRACKING_URI is a server already: open {places.tracking_uri}")
     _check_free(port)
-    Tracker(places)
+    tracker = Tracker(places)
     uri = places.tracking_uri or f"sqlite:///{places.database}"
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     server = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     children = [_start(server, {**quiet, "MLFLOW_BACKEND_STORE_URI": uri})]
     try:
         address = f"http://127.0.0.1:{port}"
+        names = _recorded(tracker)
+        for name in names:
+            links.publish(tracker, name)
         _wait(children[0], address)
-        say(f"MLflow: {address}")
+        say(f"MLflow: {address}/#/experiments?workflowType=machine_learning")
+        for name in names:
+            say(name)
+            links.say_links(tracker, name, port, most=2)
         if dashboard:
             children.append(_dashboard(places, port + 1))
             say(f"optuna-dashboard: http://127.0.0.1:{port + 1}")
@@ -48,6 +55,13 @@ def serve(port: int, *, dashboard: bool) -> None:
     finally:
         for child in children:
             _end(child)
+
+
+def _recorded(tracker: Tracker) -> list[str]:
+    """The names under which something is recorded, those with the latest runs first."""
+    names = {experiment.experiment_id: experiment.name for experiment in tracker.experiments()}
+    latest = {names[where]: run[0].start_ms for where in names if (run := tracker.search("", where, limit=1))}
+    return sorted(latest, key=lambda name: -latest[name])
 
 
 def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -9,14 +9,17 @@ filters over a shared view, never both, so a link is one or the other.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from knobs.tracking import Row
 
 TAG = "mlflow.sharedViewState."
+KNOWN_TO = "3.17."
+"""Versions of MLflow whose pages are known to read such a tag; others get deep links."""
+
 SHOWN_CURVES = 100
 """Rows that MLflow's page loads at once, and so the most curves."""
 
@@ -80,7 +83,11 @@ def shared_link(address: str, experiment: str, view: View) -> str:
 
 def compare_link(address: str, experiment: str, runs: Sequence[str]) -> str:
     """These runs side by side, in this order."""
-    query = {"runs": json.dumps(list(runs)), "experiments": json.dumps([experiment])}
+    query = {
+        "workflowType": "machine_learning",
+        "runs": json.dumps(list(runs), separators=(",", ":")),
+        "experiments": json.dumps([experiment]),
+    }
     return f"{address}/#/compare-runs?{urlencode(query, quote_via=quote)}"
 
 
@@ -161,7 +168,7 @@ def _section(name: str, columns: int, *, shown: bool = True) -> dict[str, Any]:
 
 
 def _mode(view: View) -> dict[str, str]:
-    return {"workflowType": "machine_learning", "compareRunsMode": "CHART" if view.curves else "TABLE"}
+    return {"workflowType": "machine_learning", **({"compareRunsMode": "CHART"} if view.curves else {})}
 
 
 def _mode_of(canonical: str) -> str:
@@ -176,19 +183,74 @@ def _width(canonical: str) -> int:
     return max(80, 26 + 7 * len(_bare(canonical)))
 
 
-# Which knobs and sections a study's views name
+# What a study's links show
+
+
+def of_study(parent: Row, rows: Sequence[Row], first: Sequence[str]) -> tuple[View, View]:
+    """A study's trials as a table and as charts; `first` are the knobs that it searches, in order."""
+    objective = f"best/{parent.params['metric']}"
+    knobs = varying(rows, first) if len(rows) > 1 else tuple(first)
+    finished = [row for row in rows if objective in row.metrics]
+    everywhere = tuple(knob for knob in knobs if all(knob in row.params for row in finished))
+    trials = View(
+        key="knobs-trials",
+        title="Trials, best first",
+        filters=f"{tag('mlflow.parentRunId')} = '{parent.id}'",
+        order_by=metric(objective),
+        ascending=parent.params["direction"] == "minimize",
+        columns=(metric(objective), *map(param, knobs), tag("knobs.state")),
+    )
+    curves = replace(
+        trials,
+        key="knobs-curves",
+        title="Curves of all trials",
+        curves=tuple((name,) for name in dict.fromkeys((parent.params["metric"], "val/loss", "train/loss"))),
+        parallel=everywhere,
+        objective=objective,
+        folded=sections_of({name for row in rows for name in row.metrics}),
+    )
+    return trials, curves
+
+
+def of_parents(objectives: Sequence[str]) -> View:
+    """What is not a trial: studies, set aside or not, and single runs, newest first. `objectives` are canonical."""
+    counts = [metric(f"trials/{n}") for n in ("done", "finished", "reused", "pruned", "diverged", "failed")]
+    tested = [name.replace("best/val/", "test/") for name in objectives]
+    return View(
+        key="knobs-studies",
+        title="Studies and single runs",
+        filters=f"{tag('knobs.kind')} != 'trial'",
+        order_by="attributes.start_time",
+        columns=(*objectives, *tested, *counts, tag("knobs.state")),
+    )
+
+
+def best_and_baseline(parent: Row, rows: Sequence[Row], count: int = 5) -> list[str]:
+    """The best trials, the best first, and the baseline where it is not among them."""
+    objective, sign = f"best/{parent.params['metric']}", -1 if parent.params["direction"] == "maximize" else 1
+    ended = [row for row in rows if objective in row.metrics]
+    best = sorted(ended, key=lambda row: (sign * row.metrics[objective], int(row.tags["knobs.trial"])))[:count]
+    baseline = [row for row in rows if row.tags["knobs.trial"] == "0" and row not in best]
+    return [row.id for row in best + baseline]
 
 
 def varying(rows: Sequence[Row], first: Sequence[str]) -> tuple[str, ...]:
-    """The knobs that differ between runs: those in `first` in their order, then others that take several values."""
-    values: dict[str, set[str | None]] = {}
-    for row in rows:
-        for knob in {*row.params, *first}:
-            values.setdefault(knob, set()).add(row.params.get(knob))
-    others = [knob for knob in sorted(values) if knob not in first and len(values[knob] - {None}) > 1]
-    return tuple(knob for knob in [*first, *others] if len(values.get(knob, ())) > 1)
+    """The knobs that differ between runs: those in `first` in their order, then others that take several values.
+
+    A knob outside `first` that takes one value for each kind of its part says no more than the kind.
+    """
+    found = [knob for knob in first if len({row.params.get(knob) for row in rows}) > 1]
+    for knob in sorted({knob for row in rows for knob in row.params} - {*first}):
+        kind = f"{knob.partition('.')[0]}.kind"
+        values: dict[str | None, set[str]] = {}
+        for row in rows:
+            if knob in row.params:
+                values.setdefault(None if kind == knob else row.params.get(kind), set()).add(row.params[knob])
+        if any(len(several) > 1 for several in values.values()):
+            found.append(knob)
+    return tuple(found)
 
 
-def sections_of(metrics: Mapping[str, float]) -> tuple[str, ...]:
+def sections_of(metrics: Iterable[str]) -> tuple[str, ...]:
     """The sections into which MLflow's page sorts charts of these metrics: what stands before the last slash."""
     return tuple(sorted({name.rpartition("/")[0] for name in metrics}))

@@ -104,7 +104,7 @@ def stretch(skew: ArrayLike, n: ArrayLike) -> Array:
     normal, gamma(2), lognormal(1) and Beta(20, 0.5), with 93% covered by each at every n from 4 to 100.
     """
     runs = np.asarray(n, dtype=np.float64)
-    most = 1.55 * (5 / runs) ** 0.7
+    most = 1.6 * (5 / runs) ** 0.7
     middle = 0.9 - 5.75 / runs
     return np.asarray(1 + most * np.clip((np.asarray(skew) - middle) / 0.5 + 0.5, 0, 1))
 

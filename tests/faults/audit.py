@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults import reading
-from faults.processes import launch, until, workers_of
+from faults.processes import fork, until, workers_of
 from faults.reading import OptunaTrial, Run
 
 TABLE: dict[str, tuple[str, str, float | None]] = {
@@ -40,7 +40,7 @@ class Expected:
 
 def table_of(study: str, *, project: Path, store: Path) -> str:
     """`knobs status STUDY --csv`."""
-    asked = launch("status", study, "--csv", project=project, store=store)
+    asked = fork("status", study, "--csv", project=project, store=store)
     code = asked.wait()
     assert code == 0, asked.text
     return asked.text

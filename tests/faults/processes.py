@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
-from support import KNOBS, environment
+from support import KNOBS, OURS, environment
 
 WORKER = b"knobs.launch.worker"
+
+
+class Process(Protocol):
+    """What is asked of a started process."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
 
 
 @dataclass
 class Launch:
     """One start of `knobs ...` in a project and a store."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     store: Path
     output: Path
     began: float = field(default_factory=time.time)
@@ -79,19 +99,76 @@ class Launch:
 
 def launch(*arguments: str, project: Path, store: Path, **more: str) -> Launch:
     """Start the command in a process group of its own; checkpoints are frequent, so that a resume goes on midway."""
-    store.parent.mkdir(parents=True, exist_ok=True)
-    output = store.parent / f"{store.name}.{time.monotonic_ns()}.out"
+    output, variables = _prepare(store, more)
     with output.open("wb") as file:
         process = subprocess.Popen(
             [str(KNOBS), *arguments],
             cwd=project,
-            env=environment(store, **{"KNOBS_CHECKPOINT_SECONDS": "0.1", **more}),
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
             start_new_session=True,
         )
     return Launch(process, store, output)
+
+
+def fork(*arguments: str, project: Path, store: Path, **more: str) -> Launch:
+    """The same from a process that has imported the libraries (every line of knobs runs): seconds less a start."""
+    output, variables = _prepare(store, more)
+    forked = Forked(_command, arguments, project, variables, output)
+    return Launch(forked, store, output)
+
+
+def _prepare(store: Path, more: dict[str, str]) -> tuple[Path, dict[str, str]]:
+    store.parent.mkdir(parents=True, exist_ok=True)
+    output = store.parent / f"{store.name}.{time.monotonic_ns()}.out"
+    output.touch()
+    return output, environment(store, **{"KNOBS_CHECKPOINT_SECONDS": "0.1", **more})
+
+
+class Forked:
+    """A function in a process forked from a server in which torch, MLflow and Optuna are imported."""
+
+    def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
+        os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch", "pydantic", "optuna", "mlflow", "sqlalchemy", "alembic", "rich.live"])
+        self.process = context.Process(target=function, args=arguments)
+        self.process.start()
+        assert self.process.pid is not None
+        self.pid = self.process.pid
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("knobs", timeout or 0)
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+
+
+def _command(arguments: tuple[str, ...], project: Path, variables: dict[str, str], output: Path) -> None:
+    os.setsid()
+    handle = os.open(output, os.O_WRONLY | os.O_APPEND)
+    for number in (1, 2):
+        os.dup2(handle, number)
+    os.chdir(project)
+    os.environ.clear()
+    os.environ.update(variables)
+    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+        del sys.modules[name]
+    sys.argv = [str(KNOBS), *arguments]
+    from knobs.cli import main
+
+    main()
 
 
 def workers_of(store: Path) -> Iterator[tuple[int, int]]:

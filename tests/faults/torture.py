@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 from faults import reading
@@ -19,11 +18,8 @@ from faults.processes import Launch, launch, until, workers_of
 
 Say = Callable[[str], None]
 
-VARIANTS = (("--pruner", "median"), ("--pruner", "hyperband"))
-"""The studies that are disturbed, in turn."""
-
-CLEAN = {130, 143, -signal.SIGINT, -signal.SIGTERM}
-"""How a signalled command ends; by the signal itself where it came before knobs could take it over."""
+CLEAN = {130, 143}
+"""How a command ends that was signalled once it had taken the signals over."""
 
 
 @dataclass
@@ -44,43 +40,48 @@ class Counts:
 
 
 class Torture:
-    """Disturbs `quick` in one fresh store after another."""
+    """Disturbs one study of `quick` in one fresh store after another."""
 
-    def __init__(self, project: Path, folder: Path, *, trials: int, devices: str = "cpu:2", say: Say = print) -> None:
-        self.project, self.folder, self.trials, self.devices, self.say = project, folder, trials, devices, say
-        self.want: dict[tuple[str, ...], Expected] = {}
+    def __init__(
+        self,
+        project: Path,
+        folder: Path,
+        *,
+        arguments: tuple[str, ...],
+        start: Callable[..., Launch] = launch,
+        want: Expected | None = None,
+        say: Say = print,
+    ) -> None:
+        self.project, self.folder, self.say = project, folder, say
+        self.arguments = (*arguments, "--devices", "cpu:2")
+        self.start_command = start
+        self._want = want
 
-    def arguments(self, variant: tuple[str, ...]) -> tuple[str, ...]:
-        """The one command line of a study."""
-        return ("study", "quick", "--trials", str(self.trials), "--devices", self.devices, *variant)
+    def start(self, store: Path) -> Launch:
+        """The one command line of the study."""
+        return self.start_command(*self.arguments, project=self.project, store=store)
 
-    def undisturbed(self, variant: tuple[str, ...]) -> Expected:
+    def undisturbed(self) -> Expected:
         """The study as nobody disturbs it; trained once."""
-        if variant not in self.want:
-            store = self.folder / f"undisturbed{len(self.want)}"
-            alone = launch(*self.arguments(variant), project=self.project, store=store)
+        if self._want is None:
+            store = self.folder / "undisturbed"
+            alone = self.start(store)
             assert alone.wait() == 0, alone.text
-            self.want[variant] = expected("quick", project=self.project, store=store)
-        return self.want[variant]
+            self._want = expected("quick", project=self.project, store=store)
+        return self._want
 
-    def kill(self, wanted: int, seed: int, variants: tuple[tuple[str, ...], ...] = VARIANTS) -> Counts:
+    def kill(self, wanted: int, seed: int) -> Counts:
         """`kill -9` of the driver or of a worker, `wanted` times, relaunching until every study has ended."""
         counts, rng = Counts(), random.Random(seed)
-        for number in count():
-            left = wanted - counts.kills.total()
-            if left <= 0:
-                return counts
-            variant = variants[number % len(variants)]
-            store = self.folder / f"killed{seed}-{number}"
-            rows = self._one_killed(variant, store, rng, counts, left)
-            self._conclude(variant, store, rows, counts)
+        while (left := wanted - counts.kills.total()) > 0:
+            store = self.folder / f"killed{seed}-{counts.studies}"
+            self._conclude(store, self._one_killed(store, rng, counts, left), counts)
+        return counts
 
-    def _one_killed(
-        self, variant: tuple[str, ...], store: Path, rng: random.Random, counts: Counts, left: int
-    ) -> reading.Rows:
+    def _one_killed(self, store: Path, rng: random.Random, counts: Counts, left: int) -> reading.Rows:
         rows: reading.Rows = frozenset()
         while True:
-            current = launch(*self.arguments(variant), project=self.project, store=store)
+            current = self.start(store)
             counts.launches += 1
             try:
                 while left and wait(current, rng):
@@ -103,28 +104,22 @@ class Torture:
             until(lambda: not any(workers_of(store)), 5, "workers of a killed driver to end by themselves")
             assert code == -signal.SIGKILL or (code == 3 and told), f"exit code {code}: {current.text}"
 
-    def signal(self, wanted: int, seed: int, variants: tuple[tuple[str, ...], ...] = VARIANTS) -> Counts:
-        """SIGINT or SIGTERM twice, `wanted` times, to the driver or to all its processes; each study is gone on with."""
+    def signal(self, wanted: int, seed: int) -> Counts:
+        """SIGINT or SIGTERM twice, `wanted` times, to the driver or to all its processes; then the study goes on."""
         counts, rng = Counts(), random.Random(seed)
-        for number in count():
-            left = wanted - counts.signals.total()
-            if left <= 0:
-                return counts
-            variant = variants[number % len(variants)]
-            store = self.folder / f"signalled{seed}-{number}"
-            before = counts.signals.total()
-            rows = self._one_signalled(variant, store, rng, counts, left)
-            self._conclude(variant, store, rows, counts)
+        while (left := wanted - counts.signals.total()) > 0:
+            store, before = self.folder / f"signalled{seed}-{counts.studies}", counts.signals.total()
+            self._conclude(store, self._one_signalled(store, rng, counts, left), counts)
             counts.continuations += counts.signals.total() - before
+        return counts
 
-    def _one_signalled(
-        self, variant: tuple[str, ...], store: Path, rng: random.Random, counts: Counts, left: int
-    ) -> reading.Rows:
+    def _one_signalled(self, store: Path, rng: random.Random, counts: Counts, left: int) -> reading.Rows:
         rows: reading.Rows = frozenset()
         while True:
-            current = launch(*self.arguments(variant), project=self.project, store=store)
+            current = self.start(store)
             counts.launches += 1
             try:
+                until(lambda current=current: current.handles_signals() or not current.alive, what="handlers")
                 if not left or not wait(current, rng):
                     code = current.wait()
                     assert code == 0, f"exit code {code}: {current.text}"
@@ -160,13 +155,13 @@ class Torture:
         name = f"2 x {signum.name} to {'every process' if everyone else 'the driver'}"
         return time.monotonic() - began, code, name
 
-    def _conclude(self, variant: tuple[str, ...], store: Path, rows: reading.Rows, counts: Counts) -> None:
-        want = self.undisturbed(variant)
+    def _conclude(self, store: Path, rows: reading.Rows, counts: Counts) -> None:
+        want = self.undisturbed()
         audit("quick", project=self.project, store=store, want=want, acknowledged=rows)
         counts.studies += 1
         counts.trials += len(want.curves)
         counts.values += len(rows)
-        self.say(f"  {' '.join(variant)}: equal to the undisturbed study, {len(rows)} acknowledged values there")
+        self.say(f"  the study is equal to the undisturbed study, {len(rows)} acknowledged values there")
 
 
 def wait(current: Launch, rng: random.Random) -> bool:

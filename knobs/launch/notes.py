@@ -1,0 +1,89 @@
+"""Descriptions in Markdown, which MLflow's pages show beside experiments, studies and runs."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import shlex
+from collections.abc import Mapping
+
+from knobs import discover
+from knobs.job import Outcome
+from knobs.launch.task import Task
+from knobs.tracking import Row
+
+NOTE = "mlflow.note.content"
+"""The tag that MLflow's pages show as the description."""
+
+WRITTEN = "knobs.note"
+"""Hash of the description that we wrote last: another text is somebody's own, and stays."""
+
+
+@functools.cache
+def question(name: str) -> str:
+    """What the study or ablation of this name asks: its file's docstring; empty where there is no such file."""
+    for folder in ("studies", "experiments"):
+        path = discover.files(folder).get(name)
+        if path is not None:
+            return discover.docstring(path)
+    return ""
+
+
+def of_command(verb: str, name: str, options: Mapping[str, object], knobs: Mapping[str, str]) -> dict[str, str]:
+    """Tags: what is asked, and the command that repeats it or goes on with it; options that are None are left out."""
+    words = ["knobs", verb, name]
+    for option, value in {**options, **knobs}.items():
+        words += [] if value is None else [f"--{option}", str(value)]
+    return {"knobs.question": question(name), "knobs.command": shlex.join(words)}
+
+
+def of_study(parent: Row, trials: int, pages: Mapping[str, str]) -> str:
+    """A study's description: question, best so far, where to look, command."""
+    metric, best = parent.params["metric"], parent.metrics.get(f"best/{parent.params['metric']}")
+    verdict = f"{trials} trials, none finished yet."
+    if best is not None:
+        number = int(parent.tags.get("knobs.best_trial", "0"))
+        verdict = f"Best so far: **{metric} {best:.4f}**, t{number:03d} of {trials} trials."
+    look = " · ".join(f"[{title}]({address})" for title, address in pages.items())
+    command = parent.tags.get("knobs.command", "")
+    return _join(parent.tags.get("knobs.question", ""), verdict, look, command and f"`{command}`")
+
+
+def of_run(task: Task, outcome: Outcome, state: str) -> str:
+    """A run's description: what it is part of, how it ended, the command that trains it again."""
+    name = task.tags.get("knobs.ablation") or task.tags.get("knobs.study") or task.tags.get("knobs.name", "")
+    part = {"trial": f"Trial {task.tags.get('knobs.trial')} of", "seed": "A fresh seed of", "run": "A single run of"}
+    cell = f", cell *{task.tags['knobs.cell']}*" if "knobs.cell" in task.tags else ""
+    what = f"{part.get(task.tags.get('knobs.kind', ''), 'A run of')} `{name}`{cell}: {_first_line(question(name))}"
+    value = outcome.summary.get(f"best/{task.metric}")
+    how = state.replace("_", " ").capitalize()
+    if value is not None:
+        how = f"{how}: **{task.metric} {value:.4f}** at step {outcome.best_step}."
+    elif outcome.message:
+        how = f"{how} at step {task.step}." if outcome.message == state else f"{how}: {outcome.message}."
+    return _join(what.removesuffix(": "), how, f"`knobs run --from {task.run}`")
+
+
+def unless_edited(tags: Mapping[str, str], text: str) -> dict[str, str]:
+    """Tags that set a description; none where it is there already or somebody has written one by hand."""
+    old = tags.get(NOTE, "")
+    if old == text or (old and tags.get(WRITTEN) != _hash(old)):
+        return {}
+    return signed(text)
+
+
+def signed(text: str) -> dict[str, str]:
+    """Tags that set a description and say that it is ours."""
+    return {NOTE: text, WRITTEN: _hash(text)}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def _join(*paragraphs: str) -> str:
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)

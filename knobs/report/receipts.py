@@ -1,0 +1,137 @@
+"""Receipts: which runs are behind every number, and what those runs were."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from knobs.report.document import Number
+from knobs.report.load import Ran
+
+FILE = "receipts.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that numbers come from together: the seeds of a cell, a claim's."""
+
+    name: str
+    anchor: str
+    runs: tuple[str, ...]
+    """Keys of runs; none for what the definition says."""
+
+
+@dataclass
+class Ledger:
+    """Every number of a report passes through here on its way to the reader."""
+
+    groups: dict[str, Group] = field(default_factory=dict)
+    numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    figures: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def group(self, name: str, runs: Iterable[Ran], anchor: str = "") -> Group:
+        """Runs by a name; several groups may share the place where the report lists them."""
+        made = Group(name, anchor or slug(name), tuple(run.key for run in runs))
+        assert self.groups.get(name, made) == made, name
+        self.groups[name] = made
+        return made
+
+    def number(self, key: str, value: float | None, group: Group, how: str, shown: str = "") -> Number:
+        """A number, under a key that is the same in every store; `how` says what was done to the runs' values."""
+        text = shown or (plain(value) if value is not None else "-")
+        kept = value if value is None or math.isfinite(value) else str(value)
+        entry = {"value": kept, "shown": text, "runs": group.name, "how": how}
+        assert self.numbers.get(key, entry) == entry, f"{key}: two different numbers"
+        self.numbers[key] = entry
+        return Number(text, group.anchor)
+
+    def counter(self, prefix: str, group: Group) -> Callable[[str, int, str], Number]:
+        """For counts of runs: `count("diverged", 3, "runs that diverged")`."""
+        return lambda key, value, how: self.number(f"{prefix}/{key}", value, group, how)
+
+    def figure(self, name: str, group: Group, how: str) -> None:
+        """What a figure was drawn from."""
+        self.figures[name] = {"runs": group.name, "how": how}
+
+
+def plain(value: float) -> str:
+    """A number as a reader wants it: whole ones whole, else four digits that matter, at least four decimals."""
+    if value == int(value) and abs(value) < 1e7:
+        return str(int(value))
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+
+
+def metric_text(value: float) -> str:
+    """A metric or an interval's end, with the decimals of its neighbours."""
+    return f"{value:.4f}" if abs(value) < 1e4 and (value == 0 or abs(value) >= 5e-5) else f"{value:.3g}"
+
+
+def signed(value: float) -> str:
+    """A difference."""
+    text = metric_text(abs(value))
+    return f"+{text}" if value > 0 else f"-{text}" if value < 0 else text
+
+
+def p_text(p: float) -> str:
+    """A p-value, two digits that matter."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.995 else "1"
+
+
+def slug(text: str) -> str:
+    """Letters, digits and hyphens; a hash keeps apart what would fall together."""
+    simple = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
+    same = simple == text.lower().replace(" ", "-")
+    return simple if same else f"{simple}-{hashlib.sha256(text.encode()).hexdigest()[:6]}".strip("-")
+
+
+def run_receipt(run: Ran) -> dict[str, Any]:
+    """What a run was: enough to find it, to train it again, and to see whether another is the same."""
+    receipt: dict[str, Any] = {
+        "id": run.row.id,
+        "kind": run.tag("kind"),
+        "state": run.state,
+        "digest": run.tag("digest"),
+        "seed": int(run.tag("seed") or 0),
+        "commit": run.tag("git_commit"),
+        "diff": run.tag("diff"),
+        "code": run.tag("code"),
+        "data": run.tag("data_fingerprint"),
+        "packages": run.tag("packages"),
+        "machine": run.tag("machine"),
+        "threads": run.tag("threads"),
+        "device": run.tag("device_name") or run.tag("device"),
+        "torch": run.tag("torch"),
+        "cpu_capability": run.tag("cpu_capability"),
+        "single": {k: v for k, v in sorted(run.row.metrics.items()) if k.startswith(("best/", "test/"))},
+        "values": values_hash(run.history),
+    }
+    return receipt
+
+
+def values_hash(history: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """Hash over every recorded value of every curve, `system/` apart; equal exactly when all bits are."""
+    digest = hashlib.sha256()
+    for metric in sorted(history):
+        if not metric.startswith("system/"):
+            digest.update(f"{metric} {[(step, value.hex()) for step, value in history[metric]]}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def to_json(receipts: Mapping[str, Any]) -> str:
+    """One line an entry, so that a difference between two reports is a line."""
+    lines = ["{"]
+    last = len(receipts) - 1
+    for i, (name, value) in enumerate(receipts.items()):
+        comma = "," if i < last else ""
+        if isinstance(value, dict) and value:
+            entries = [f"  {json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in value.items()]
+            lines += [f" {json.dumps(name)}: {{", ",\n".join(entries), f" }}{comma}"]
+        else:
+            lines.append(f" {json.dumps(name)}: {json.dumps(value, sort_keys=True)}{comma}")
+    return "\n".join([*lines, "}"]) + "\n"
