@@ -42,6 +42,7 @@ ablation = Ablation(
     nuisance=nuisance,
     metric="val/accuracy",
     direction="maximize",
+    seeds=10,
     claims=(
         Beats(
             text="tanh beats sigmoid at 8 and 16 layers",

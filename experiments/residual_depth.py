@@ -34,6 +34,7 @@ ablation = Ablation(
     nuisance=nuisance,
     metric="val/accuracy",
     direction="maximize",
+    seeds=10,
     claims=(
         Beats(
             text="residual beats plain at 16 and 32 blocks",
