@@ -202,10 +202,10 @@ def _run(options: argparse.Namespace, typed: dict[str, str]) -> None:
 
 def _study(options: argparse.Namespace, typed: dict[str, str]) -> None:
     discover.find_file(options.name)
-    trials = count("--trials", options.trials) if options.trials else None
-    seed = count("--seed", options.seed, 0) if options.seed else None
-    timeout = amount("--timeout", options.timeout, TIMES, "10m") if options.timeout else None
-    if options.record_as:
+    trials = None if options.trials is None else count("--trials", options.trials)
+    seed = None if options.seed is None else count("--seed", options.seed, 0)
+    timeout = None if options.timeout is None else amount("--timeout", options.timeout, TIMES, "10m")
+    if options.record_as is not None:
         check_name(options.record_as)
     per_device = count("--per-device", options.per_device)
     from knobs.launch import commands
@@ -227,8 +227,8 @@ def _study(options: argparse.Namespace, typed: dict[str, str]) -> None:
 
 def _ablate(options: argparse.Namespace, _: dict[str, str]) -> None:
     discover.find_file(options.name)
-    seeds = count("--seeds", options.seeds) if options.seeds else None
-    trials = count("--trials", options.trials) if options.trials else None
+    seeds = None if options.seeds is None else count("--seeds", options.seeds)
+    trials = None if options.trials is None else count("--trials", options.trials)
     per_device = count("--per-device", options.per_device)
     from knobs.launch import ablate
     from knobs.launch.devices import parse
@@ -270,8 +270,8 @@ def _doctor(_options: argparse.Namespace, _: dict[str, str]) -> None:
 
 
 def _clean(options: argparse.Namespace, _: dict[str, str]) -> None:
-    age = amount("--older-than", options.older_than, TIMES, "30d") if options.older_than else None
-    size = amount("--larger-than", options.larger_than, SIZES, "10M") if options.larger_than else None
+    age = None if options.older_than is None else amount("--older-than", options.older_than, TIMES, "30d")
+    size = None if options.larger_than is None else amount("--larger-than", options.larger_than, SIZES, "10M")
     from knobs.launch import clean
 
     clean.clean(older_than=age, larger_than=size, dry_run=options.dry_run)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from knobs.errors import BadInputError
+from knobs.errors import BadInputError, nearest
 
 if TYPE_CHECKING:
     from knobs.config import DataConfig
@@ -67,6 +67,17 @@ class DataSpec:
     def features(self) -> int:
         """Numbers in one sample."""
         return math.prod(self.shape)
+
+
+def monitored(spec: DataSpec, named: str | None) -> str:
+    """The validation metric that chooses checkpoints: the one named in `training.monitor`, or the data set's own.
+
+    Raises `BadInputError` for one that this task does not have.
+    """
+    valid = ("loss", *METRICS[spec.task])
+    if named is not None and named not in valid:
+        raise BadInputError(f"training.monitor = {named!r}: no metric of this task" + nearest(named, valid))
+    return named or spec.metric
 
 
 @dataclass(frozen=True)

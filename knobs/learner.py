@@ -17,8 +17,7 @@ from pytorch_lightning import LightningModule
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from knobs import metrics, optimizers
-from knobs.data import LOWER_IS_BETTER, METRICS
-from knobs.errors import BadInputError, nearest
+from knobs.data import LOWER_IS_BETTER, monitored
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -73,10 +72,7 @@ class Learner(LightningModule):
         self.trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = optimizers.build(config.optimizer, self.trained)
         self.progress = Progress()
-        self.monitor = config.training.monitor or spec.metric
-        if self.monitor not in (valid := ("loss", *METRICS[spec.task])):
-            hint = nearest(self.monitor, valid)
-            raise BadInputError(f"training.monitor = {self.monitor!r}: no metric of this task{hint}")
+        self.monitor = monitored(spec, config.training.monitor)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The config's optimizer; the learning rate is set before every step from the schedule's closed form."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -36,17 +37,18 @@ def code_hash(modules: Iterable[str]) -> str:
         path = _source(name)
         if name in seen or path is None:
             continue
-        seen[name], imported = _parse(path, path.stat().st_mtime_ns)
+        seen[name], imported = _parse(name, path, path.stat().st_mtime_ns)
         waiting += imported
     listing = "\n".join(f"{name} {digest}" for name, digest in sorted(seen.items()))
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
 @functools.cache
-def _parse(path: Path, _modified: int) -> tuple[str, list[str]]:
+def _parse(name: str, path: Path, _modified: int) -> tuple[str, list[str]]:
     """A file's hash without comments and docstrings, and the modules of ours that it imports outside type checking."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported: list[str] = []
+    package = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
 
     class Strip(ast.NodeTransformer):
         def visit_If(self, node: ast.If) -> ast.AST | None:
@@ -61,9 +63,10 @@ def _parse(path: Path, _modified: int) -> tuple[str, list[str]]:
             return node
 
         def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-            if node.module:
-                imported.append(node.module)
-                imported.extend(f"{node.module}.{alias.name}" for alias in node.names)
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            imported.append(module)
+            imported.extend(f"{module}.{alias.name}" for alias in node.names)
             return node
 
     dump = ast.dump(Strip().visit(tree))
@@ -76,9 +79,10 @@ def _source(name: str) -> Path | None:
     room, _, rest = name.partition(".")
     bases = (discover.SHIPPED,) if room == "knobs" else (discover.project_root(), discover.SHIPPED)
     for base in bases:
-        path = base.joinpath(room, *rest.split(".")).with_suffix(".py") if rest else base / room / "__init__.py"
-        if path.is_file():
-            return path
+        stem = base.joinpath(room, *rest.split(".")) if rest else base / room
+        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if path.is_file():
+                return path
     return None
 
 
@@ -101,6 +105,11 @@ def packages() -> dict[str, str]:
     """Every installed distribution and its exact version."""
     found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
     return dict(sorted(found.items(), key=lambda item: str(item[0]).lower()))
+
+
+def short_hash(facts: object) -> str:
+    """A name for packages, a machine, a diff: equal exactly when they are; empty for nothing."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16] if facts else ""
 
 
 def machine() -> dict[str, str]:

@@ -215,7 +215,7 @@ class Tracker:
 
     def inputs(self, run: str, name: str, fingerprint: str, source: Mapping[str, str]) -> None:
         """Name the data set that a run is trained on."""
-        made = Dataset(name, fingerprint[:36], "code", json.dumps(source))
+        made = Dataset(name, fingerprint[:12], "code", json.dumps(source))
         given = DatasetInput(made, [InputTag("mlflow.data.context", "training")])
         self._retry(lambda: self.client.log_inputs(run, [given]))
 

@@ -10,6 +10,7 @@ from typing import Any
 from knobs import definition, discover, signals
 from knobs.ablation import Ablation
 from knobs.config import RunConfig
+from knobs.data import monitored
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch import links, notes
 from knobs.launch.driver import Driver
@@ -29,8 +30,10 @@ def with_typed_knobs(config: RunConfig, typed: dict[str, str]) -> RunConfig:
 
 
 def check_buildable(config: RunConfig) -> None:
-    """Raises `BadInputError`, one sentence, where the network cannot take the data."""
-    config.model.build(config.data.spec())
+    """Raises `BadInputError`, one sentence, where the network cannot take the data, or the metric is none of it."""
+    spec = config.data.spec()
+    config.model.build(spec)
+    monitored(spec, config.training.monitor)
 
 
 def baseline_of(name: str) -> RunConfig:
@@ -49,6 +52,8 @@ def run(session: Session, name: str, typed: dict[str, str], source: str | None) 
         check_buildable(config)
         tracker, driver, display = session.open(name)
     else:
+        if session.places.tracking_uri is None and not session.places.database.exists():
+            raise BadInputError(f"no run {source!r}: nothing is recorded yet in {session.places.folder}")
         tracker, driver, display = session.open(source[:8])
         row = tracker.get(source)
         if "knobs.config" not in row.tags:
@@ -59,7 +64,7 @@ def run(session: Session, name: str, typed: dict[str, str], source: str | None) 
         origin = {"knobs.from": source}
     tags = {"knobs.kind": "run", "knobs.name": name, **origin}
     shown = "run" + "".join(f" {text}" for text in typed.values())
-    metric = f"val/{config.training.monitor or config.data.spec().metric}"
+    metric = f"val/{monitored(config.data.spec(), config.training.monitor)}"
     with signals.held(), only_driver(session.places, f"{name}.run-{config.digest('')[:12]}"):
         task = Task("run", config, shown[:18].strip(), tags, test=True, metric=metric)
         if not session.fresh:

@@ -57,7 +57,8 @@ def publish(tracker: Tracker, name: str) -> None:
         changed = {key: value for key, value in wanted.items() if there.get(key) != value}
         pages = _pages("", experiment, parent, rows, wanted)
         note = notes.of_study(parent, len(rows), {title: link.lstrip("/") for title, link in pages.items()})
-        tracker.tag_experiment(experiment, {**changed, **notes.unless_edited(there, note)})
+        best = {key: text for key, text in notes.headline(parent, len(rows)).items() if there.get(key) != text}
+        tracker.tag_experiment(experiment, {**changed, **best, **notes.unless_edited(there, note)})
         if tags := notes.unless_edited(parent.tags, note):
             tracker.tag(parent.id, tags)
 
@@ -88,16 +89,17 @@ def _views(parent: Row, rows: Sequence[Row]) -> dict[str, View]:
     """The views of a recorded name by their titles in the terminal; another kind of parent brings others."""
     ordered = sorted(rows, key=lambda row: int(row.tags["knobs.trial"]))
     space = json.loads(parent.tags["knobs.identity"])["space"]
-    trials, curves = views.of_study(parent, ordered, searched(ordered) or list(space))
-    return {"trials": trials, "curves": curves, "runs": views.of_parents((trials.order_by,))}
+    trials = views.of_study(parent, ordered, searched(ordered) or list(space))
+    return {"trials": trials, "runs": views.of_parents((trials.order_by,))}
 
 
 def _pages(base: str, experiment: str, parent: Row, rows: Sequence[Row], shared: Container[str]) -> dict[str, str]:
-    def link(view: View) -> str:
+    found: dict[str, str] = {}
+    for title, view in _views(parent, rows).items():
         make = views.shared_link if views.TAG + view.key in shared else views.deep_link
-        return make(base, experiment, view)
-
-    found = {title: link(view) for title, view in _views(parent, rows).items()}
+        found[title] = make(base, experiment, view)
+        if view.curves:
+            found["curves"] = make(base, experiment, view, charts=True)
     if runs := views.best_and_baseline(parent, rows):
         found["compare"] = views.compare_link(base, experiment, runs)
     return found

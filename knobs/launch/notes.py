@@ -15,8 +15,8 @@ from knobs.tracking import Row
 NOTE = "mlflow.note.content"
 """The tag that MLflow's pages show as the description."""
 
-WRITTEN = "knobs.note"
-"""Hash of the description that we wrote last: another text is somebody's own, and stays."""
+WRITTEN = "mlflow.knobs.note"
+"""Hash of the description that we wrote last: another text is somebody's own, and stays. The pages hide `mlflow.*`."""
 
 
 @functools.cache
@@ -39,14 +39,21 @@ def of_command(verb: str, name: str, options: Mapping[str, object], knobs: Mappi
 
 def of_study(parent: Row, trials: int, pages: Mapping[str, str]) -> str:
     """A study's description: question, best so far, where to look, command."""
-    metric, best = parent.params["metric"], parent.metrics.get(f"best/{parent.params['metric']}")
-    verdict = f"{trials} trials, none finished yet."
-    if best is not None:
-        number = int(parent.tags.get("knobs.best_trial", "0"))
-        verdict = f"Best so far: **{metric} {best:.4f}**, t{number:03d} of {trials} trials."
+    verdict = f"Best so far: {_best(parent, trials)}." if _best(parent, trials) else f"{trials} trials, none finished."
     look = " · ".join(f"[{title}]({address})" for title, address in pages.items())
     command = parent.tags.get("knobs.command", "")
     return _join(parent.tags.get("knobs.question", ""), verdict, look, command and f"`{command}`")
+
+
+def headline(parent: Row, trials: int) -> dict[str, str]:
+    """A tag that says the best so far, so that MLflow's page of experiments reads as a list of studies."""
+    return {"knobs.best": best} if (best := _best(parent, trials)) else {}
+
+
+def _best(parent: Row, trials: int) -> str:
+    metric, number = parent.params["metric"], int(parent.tags.get("knobs.best_trial", "0"))
+    value = parent.metrics.get(f"best/{metric}")
+    return "" if value is None else f"{metric} {value:.4f}, t{number:03d} of {trials} trials"
 
 
 def of_run(task: Task, outcome: Outcome, state: str) -> str:

@@ -38,8 +38,17 @@ class OptunaStore:
         """Make the store say what MLflow says; true where it had to be rebuilt."""
         for number, trial in ended.items():
             trial.user_attrs.update(attrs[number])
-        wanted = [{**ended, **waiting}[number] for number in range(len(ended) + len(waiting))]
         with file_lock(self.places.folder / ".optuna.lock"):
+            try:
+                return self._sync({**ended, **waiting})
+            except (StoreError, sqlalchemy.exc.SQLAlchemyError) as error:
+                if not self._set_aside(error):
+                    raise
+                self.storage = _storage(self.url)
+                return self._sync({**ended, **waiting})
+
+    def _sync(self, trials: Mapping[int, FrozenTrial]) -> bool:
+            wanted = [trials[number] for number in range(len(trials))]
             try:
                 study_id = self._call(lambda: self.storage.get_study_id_from_name(self.name))
                 there = self._call(lambda: self.storage.get_all_trials(study_id, deepcopy=False))

@@ -43,6 +43,9 @@ class Recorder:
             "knobs.config": config.to_json(),
             "knobs.git_commit": commit,
             "knobs.git_dirty": str(bool(diff)).lower(),
+            "knobs.diff": provenance.short_hash(diff),
+            "knobs.packages": provenance.short_hash(provenance.packages()),
+            "knobs.machine": provenance.short_hash(provenance.machine()),
             "knobs.execution": "solo",
             "knobs.device": environment["device"],
             "knobs.threads": str(config.training.threads),
@@ -145,6 +148,8 @@ class Recorder:
         tags = {"knobs.state": state, **({} if task.closed else notes.signed(notes.of_run(task, outcome, state)))}
         if outcome.message:
             tags["knobs.message"] = without_password(outcome.message)[:500]
+        if task.deaths:
+            tags["knobs.deaths"] = str(task.deaths)
         if task.test and outcome.state == "finished":
             tags["knobs.test_read"] = "true"
         if outcome.environment:

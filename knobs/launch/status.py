@@ -9,7 +9,7 @@ from rich.table import Table
 
 from knobs.errors import BadInputError
 from knobs.launch.links import say_links
-from knobs.launch.session import say
+from knobs.launch.session import how_to_call, say
 from knobs.launch.tables import console, searched, short
 from knobs.recorded import open_store, trials_of
 from knobs.tracking import Row, Tracker
@@ -31,7 +31,7 @@ def show(name: str | None, *, as_csv: bool) -> None:
         _csv(parent, rows)
     else:
         _table(name, parent, rows)
-        say("in MLflow's pages, which `knobs ui` serves:")
+        say(f"{how_to_call('knobs')} ui, then")
         say_links(tracker, name)
 
 

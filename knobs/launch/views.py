@@ -1,16 +1,17 @@
 """What a link into MLflow's pages shows: filter, order, columns and charts. Pure functions, nothing is read or written.
 
-MLflow's page takes a view in two ways. A deep link carries filter and order in its query. A *shared view* is a tag of
-the experiment, `mlflow.sharedViewState.<key>`, whose JSON also chooses columns and charts; the page lists it by name
-in its menu "Views". The tag is undocumented: its fields are those that MLflow 3.17 reads. MLflow takes a query that
-filters over a shared view, never both, so a link is one or the other.
+MLflow's page takes a view in two ways. A deep link carries filter, order, and table or charts in its query. A *shared
+view* is a tag of the experiment, `mlflow.sharedViewState.<key>`, whose JSON also says which columns and charts there
+are; the page lists it by name in its menu "Views". The tag is undocumented: its fields are what MLflow 3.17 reads. Where
+a query filters, MLflow does not look at the shared view: a link is one or the other, and a page that is reloaded, its
+query filled in by then, keeps filter and order but not the columns.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -20,8 +21,8 @@ TAG = "mlflow.sharedViewState."
 KNOWN_TO = "3.17."
 """Versions of MLflow whose pages are known to read such a tag; others get deep links."""
 
-SHOWN_CURVES = 100
-"""Rows that MLflow's page loads at once, and so the most curves."""
+MANY = 50
+"""With more runs than this, only the first 20 are drawn until one asks for the others: a page of all takes long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,14 @@ class View:
     """Canonical names, in order; the run's name and age stand before them, its duration after them."""
     group_by: tuple[str, ...] = ()
     """Canonical names: rows that agree in these are one group, its metrics their mean."""
-    curves: tuple[tuple[str, ...], ...] = ()
-    """The metrics of each line chart; none: the view is a table."""
+    curves: tuple[str, ...] = ()
+    """The metric of each line chart."""
     parallel: tuple[str, ...] = ()
     """Parameters of the parallel coordinates."""
     objective: str = ""
     """The metric at which the parallel coordinates end."""
+    many: bool = False
+    """Whether there are more than `MANY` runs."""
     folded: tuple[str, ...] = ()
     """Sections of charts that stay closed: MLflow adds a chart for every metric."""
 
@@ -65,10 +68,10 @@ def tag(name: str) -> str:
     return f"tags.`{name}`"
 
 
-def deep_link(address: str, experiment: str, view: View) -> str:
-    """Filters, sorts and chooses table or charts by itself; columns are the page's own."""
+def deep_link(address: str, experiment: str, view: View, *, charts: bool = False) -> str:
+    """Filters, sorts and chooses table or charts by itself; which columns and charts there are is the page's own."""
     query = {
-        **_mode(view),
+        **_mode(charts),
         "searchFilter": view.filters,
         "orderByKey": view.order_by,
         "orderByAsc": str(view.ascending).lower(),
@@ -76,9 +79,9 @@ def deep_link(address: str, experiment: str, view: View) -> str:
     return f"{address}/#/experiments/{experiment}/runs?{urlencode(query, quote_via=quote)}"
 
 
-def shared_link(address: str, experiment: str, view: View) -> str:
+def shared_link(address: str, experiment: str, view: View, *, charts: bool = False) -> str:
     """Opens the view whose `shared` tag the experiment carries."""
-    return f"{address}/#/experiments/{experiment}/runs?{urlencode({**_mode(view), 'viewStateShareKey': view.key})}"
+    return f"{address}/#/experiments/{experiment}/runs?{urlencode({**_mode(charts), 'viewStateShareKey': view.key})}"
 
 
 def compare_link(address: str, experiment: str, runs: Sequence[str]) -> str:
@@ -105,8 +108,8 @@ def state(view: View) -> dict[str, Any]:
         "orderByAsc": view.ascending,
         "selectedColumns": list(view.columns),
         "columnOrder": [name, age, *view.columns, "duration"],
-        "columnWidths": {name: 170, age: 130, "duration": 80, **{column: _width(column) for column in view.columns}},
-        "runsHiddenMode": "SHOW_ALL",
+        "columnWidths": {name: 165, age: 125, "duration": 80, **{column: _width(column) for column in view.columns}},
+        "runsHiddenMode": "FIRST_20_RUNS" if view.many else "SHOW_ALL",
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
     }
@@ -123,18 +126,17 @@ def _charts(view: View) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     charts: list[dict[str, Any]] = [
         {
             "type": "LINE",
-            "uuid": f"{view.key}-{'-'.join(metrics)}",
+            "uuid": f"{view.key}-{name}",
             "metricSectionId": "Curves",
-            "metricKey": metrics[0],
-            "selectedMetricKeys": list(metrics),
-            "runsCountToCompare": SHOWN_CURVES,
+            "metricKey": name,
+            "selectedMetricKeys": [name],
             "xAxisKey": "step",
             "lineSmoothness": 0,
             "displayPoints": False,
             "deleted": False,
             "isGenerated": False,
         }
-        for metrics in view.curves
+        for name in view.curves
     ]
     if view.parallel:
         sections.append(_section("Knobs against the objective", 1))
@@ -145,7 +147,6 @@ def _charts(view: View) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
                 "metricSectionId": sections[-1]["uuid"],
                 "selectedParams": list(view.parallel),
                 "selectedMetrics": [view.objective],
-                "runsCountToCompare": SHOWN_CURVES,
                 "showAllRuns": True,
                 "deleted": False,
                 "isGenerated": False,
@@ -167,8 +168,8 @@ def _section(name: str, columns: int, *, shown: bool = True) -> dict[str, Any]:
     }
 
 
-def _mode(view: View) -> dict[str, str]:
-    return {"workflowType": "machine_learning", **({"compareRunsMode": "CHART"} if view.curves else {})}
+def _mode(charts: bool) -> dict[str, str]:
+    return {"workflowType": "machine_learning", **({"compareRunsMode": "CHART"} if charts else {})}
 
 
 def _mode_of(canonical: str) -> str:
@@ -179,37 +180,32 @@ def _bare(canonical: str) -> str:
     return canonical.partition(".")[2].strip("`")
 
 
-def _width(canonical: str) -> int:
-    return max(80, 26 + 7 * len(_bare(canonical)))
+def _width(canonical: str) -> float:
+    return max(76, 24 + 6.5 * len(_bare(canonical)))
 
 
 # What a study's links show
 
 
-def of_study(parent: Row, rows: Sequence[Row], first: Sequence[str]) -> tuple[View, View]:
-    """A study's trials as a table and as charts; `first` are the knobs that it searches, in order."""
+def of_study(parent: Row, rows: Sequence[Row], first: Sequence[str]) -> View:
+    """A study's trials, in a table and in charts; `first` are the knobs that it searches, in order."""
     objective = f"best/{parent.params['metric']}"
     knobs = varying(rows, first) if len(rows) > 1 else tuple(first)
     finished = [row for row in rows if objective in row.metrics]
     everywhere = tuple(knob for knob in knobs if all(knob in row.params for row in finished))
-    trials = View(
+    return View(
         key="knobs-trials",
         title="Trials, best first",
         filters=f"{tag('mlflow.parentRunId')} = '{parent.id}'",
         order_by=metric(objective),
         ascending=parent.params["direction"] == "minimize",
         columns=(metric(objective), *map(param, knobs), tag("knobs.state")),
-    )
-    curves = replace(
-        trials,
-        key="knobs-curves",
-        title="Curves of all trials",
-        curves=tuple((name,) for name in dict.fromkeys((parent.params["metric"], "val/loss", "train/loss"))),
+        curves=tuple(dict.fromkeys((parent.params["metric"], "val/loss", "train/loss"))),
         parallel=everywhere,
         objective=objective,
+        many=len(rows) > MANY,
         folded=sections_of({name for row in rows for name in row.metrics}),
     )
-    return trials, curves
 
 
 def of_parents(objectives: Sequence[str]) -> View:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from knobs.report import style
 from knobs.report.cells import CellNumbers
-from knobs.report.load import AblationRecord
 from knobs.report.panels import ordered_factor
+from knobs.report.record import AblationRecord
 from knobs.report.style import COLOURS, MARKERS, MUTED, figure, label, short
 
 MOST_LINES = 8

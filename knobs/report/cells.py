@@ -12,7 +12,7 @@ from knobs.claims import Ruling, rule
 from knobs.data import BOUNDS
 from knobs.definition import claims_of
 from knobs.recorded import seed_values
-from knobs.report.load import AblationRecord, CellRecord
+from knobs.report.record import AblationRecord, CellRecord
 
 
 @dataclass(frozen=True)

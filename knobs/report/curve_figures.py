@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from knobs import stats
-from knobs.report.load import AblationRecord, CellRecord
 from knobs.report.panels import finish, grid_of
+from knobs.report.record import AblationRecord, CellRecord
 from knobs.report.space import Knob
 from knobs.report.style import INK, label, short
 

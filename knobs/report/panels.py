@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from knobs.report import style
-from knobs.report.load import AblationRecord, CellRecord
+from knobs.report.record import AblationRecord, CellRecord
 from knobs.report.style import COLOURS, MARKERS, figure, short
 
 

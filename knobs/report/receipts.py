@@ -6,12 +6,12 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from knobs.report.document import Number
-from knobs.report.load import Ran
+from knobs.report.record import Ran
 
 FILE = "receipts.json"
 VERSION = 1
@@ -35,29 +35,22 @@ class Ledger:
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
     figures: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def group(self, name: str, runs: Iterable[Ran], anchor: str = "") -> Group:
+    def group(self, name: str, runs: Iterable[Ran], anchor: str = "") -> None:
         """Runs by a name; several groups may share the place where the report lists them."""
-        made = Group(name, anchor or slug(name), tuple(run.key for run in runs))
-        assert self.groups.get(name, made) == made, name
-        self.groups[name] = made
-        return made
+        self.groups[name] = Group(name, anchor or f"receipt-{slug(name)}", tuple(run.key for run in runs))
 
-    def number(self, key: str, value: float | None, group: Group, how: str, shown: str = "") -> Number:
+    def number(self, key: str, value: float, group: str, how: str, shown: str = "") -> Number:
         """A number, under a key that is the same in every store; `how` says what was done to the runs' values."""
-        text = shown or (plain(value) if value is not None else "-")
-        kept = value if value is None or math.isfinite(value) else str(value)
-        entry = {"value": kept, "shown": text, "runs": group.name, "how": how}
+        text = shown or plain(value)
+        entry = {"value": value if math.isfinite(value) else str(value), "shown": text, "runs": group, "how": how}
         assert self.numbers.get(key, entry) == entry, f"{key}: two different numbers"
         self.numbers[key] = entry
-        return Number(text, group.anchor)
+        return Number(text, self.groups[group].anchor)
 
-    def counter(self, prefix: str, group: Group) -> Callable[[str, int, str], Number]:
-        """For counts of runs: `count("diverged", 3, "runs that diverged")`."""
-        return lambda key, value, how: self.number(f"{prefix}/{key}", value, group, how)
-
-    def figure(self, name: str, group: Group, how: str) -> None:
+    def figure(self, name: str, group: str, how: str) -> None:
         """What a figure was drawn from."""
-        self.figures[name] = {"runs": group.name, "how": how}
+        assert group in self.groups, group
+        self.figures[name] = {"runs": group, "how": how}
 
 
 def plain(value: float) -> str:

@@ -1,0 +1,271 @@
+"""The report of an ablation, in the order a reader wants."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from knobs.claims import Ruling
+from knobs.report import ablation_figures, ablation_review, cells, content, curve_figures
+from knobs.report.ablation_review import seeds_of, trials_of
+from knobs.report.ablation_table import data, note_blocks, shown
+from knobs.report.cells import CellNumbers
+from knobs.report.content import Content, value_text
+from knobs.report.document import (
+    Anchor, Block, Bullets, Code, Document, Fence, Inline, Link, Paragraph, Parts, Picture, Section, Strong, Table,
+    joined,
+)  # fmt: skip
+from knobs.report.receipts import Ledger, metric_text, p_text, signed, slug
+from knobs.report.record import AblationRecord, Ran
+from knobs.report.review import Finding
+from knobs.report.style import label
+
+TONES = {"supported": "good", "contradicted": "bad", "undecided": "open"}
+
+
+def build(record: AblationRecord) -> Content:
+    """Everything that the report says, and the runs behind it."""
+    ledger = Ledger()
+    ends: list[tuple[str, Sequence[Ran]]] = []
+    for cell in record.cells:
+        ends += [(trials_of(cell), cell.trials), (seeds_of(cell), cell.seeds)]
+        ledger.group(trials_of(cell), cell.trials, f"receipt-{slug(cell.name)}")
+        ledger.group(seeds_of(cell), cell.seeds, f"receipt-{slug(cell.name)}")
+    ledger.group("all trials", [t for cell in record.cells for t in cell.trials], "receipts")
+    ledger.group("all seeds", [s for cell in record.cells for s in cell.seeds], "receipts")
+    ledger.group("all runs", record.runs, "receipts")
+    rows, rulings = cells.numbers(record), cells.rulings(record)
+    for i, ruling in enumerate(rulings, 1):
+        ledger.group(f"claim {i}", [s for c in cells.cells_of(ruling, record) for s in c.seeds], f"receipt-claim-{i}")
+    findings = ablation_review.findings(record, rows, rulings, ledger)
+    figures = _figures(record, rows, ledger)
+    table = shown(record, rows, ledger)
+    sections = [
+        Section("Verdicts", _verdicts(record, rulings, findings, ledger)),
+        Section("What it shows", _main(record, figures)),
+        Section(f"Cells: {label(record.shown)}", [table, *note_blocks(record, rows)]),
+        Section("Learning curves", [_picture("curves", f"{label(record.metric)} over optimizer steps", _CURVES)]),
+        Section("Tuning", _tuning(record, ledger, figures)),
+        Section("What was fixed", _fixed(record)),
+        content.failures_section(ends, ledger),
+        content.review_section(findings),
+        Section("How to reproduce", _reproduce(record)),
+        content.provenance_section(record, record.runs),
+        Section("Receipts", _receipts(record, rulings)),
+    ]
+    document = Document(
+        title=record.told["question"],
+        subtitle=_subtitle(record, ledger),
+        lead=[Paragraph([f"Expected, written before it ran: {record.told['claim']}"])],
+        sections=sections,
+        banner=_banner(record),
+    )
+    configs = {c.name: c.seeds[0].tag("config") for c in record.cells if c.seeds}
+    return Content(
+        record, record.runs, ledger, document, figures, data(record, rows), table, content.times(ends), configs
+    )
+
+
+def _subtitle(record: AblationRecord, ledger: Ledger) -> Parts:
+    kind = "ablation, quick preset" if record.told["quick"] else "ablation"
+    trials = sum(len(cell.trials) for cell in record.cells)
+    seeds = sum(len(cell.seeds) for cell in record.cells)
+    return [
+        Code(record.name),
+        f" · {kind} · {'incomplete' if record.missing else 'complete'} · {len(record.cells)} cells, ",
+        ledger.number("size/trials", trials, "all trials", "recorded trials"),
+        " trials, ",
+        ledger.number("size/seeds", seeds, "all seeds", "recorded seeds"),
+        " seeds",
+    ]
+
+
+def _banner(record: AblationRecord) -> Parts:
+    said = []
+    if record.missing:
+        more = f" and {len(record.missing) - 6} more cells" if len(record.missing) > 6 else ""
+        said.append(f"Incomplete, so every claim is undecided: {'; '.join(record.missing[:6])}{more}.")
+    if record.told["quick"]:
+        said.append("Quick preset: fewer trials, seeds and steps than the whole; not for conclusions.")
+    return [" ".join(said)] if said else []
+
+
+def _verdicts(
+    record: AblationRecord, rulings: Sequence[Ruling], findings: Sequence[Finding], ledger: Ledger
+) -> list[Block]:
+    items = [_verdict(record, i, ruling, ledger) for i, ruling in enumerate(rulings, 1)]
+    blocks: list[Block] = [Bullets(items)] if items else [Paragraph(["It makes no claim."])]
+    if any(ruling.verdict for ruling in rulings) and not record.missing:
+        remark = "Effect with its 95% interval; p corrected for all claims together (Holm); n is seeds, paired."
+        blocks.append(Paragraph([remark], quiet=True))
+    if looks := sum(not finding.fine for finding in findings):
+        many = "1 point" if looks == 1 else f"{looks} points"
+        blocks.append(Paragraph([Strong(f"{many} to look at", "open"), " in the ", Link("review", "#review"), "."]))
+    return blocks
+
+
+def _verdict(record: AblationRecord, i: int, ruling: Ruling, ledger: Ledger) -> Parts:
+    word = "undecided" if record.missing else ruling.word
+    parts: list[Inline] = [Strong(word, TONES[word]), f": {ruling.claim.text}"]
+    made = ruling.verdict
+    if record.missing or made is None:
+        why = "the ablation is not finished" if record.missing else ruling.note
+        return [*parts, f" ({why})"]
+    group, metric = f"claim {i}", ruling.claim.metric
+    how = f"effect on {metric}"
+
+    def number(what: str, value: float, text: str, more: str = "") -> Inline:
+        return ledger.number(f"claim/{i}/{what}", value, group, how + more, text)
+
+    low, high = made.interval
+    parts += [" — effect ", number("effect", made.effect, signed(made.effect))]
+    parts += [" [", number("low", low, signed(low), ", lower end of its 95% interval"), ", "]
+    parts += [number("high", high, signed(high), ", upper end of its 95% interval"), "], p "]
+    parts += [number("p", made.p, p_text(made.p), ", p corrected over all claims"), ", n "]
+    parts.append(number("n", made.n, str(made.n), ", seeds"))
+    note = f" ({ruling.note})" if ruling.note else ""
+    return [*parts, note, " · ", Link(f"runs of claim {i}", f"#receipt-claim-{i}")]
+
+
+def _figures(
+    record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger
+) -> dict[str, Callable[[], Figure]]:
+    made: dict[str, Callable[[], Figure]] = {"main": lambda: ablation_figures.main(record, rows)}
+    ledger.figure("main", "all seeds", f"{record.shown}: mean, 95% interval, every seed")
+    if (crossed := ablation_figures.heat_factors(record)) and any(row.mean for row in rows):
+        made["heat"] = lambda: ablation_figures.heat(record, rows, *crossed)
+        ledger.figure("heat", "all seeds", f"mean of {record.shown}")
+    made["curves"] = lambda: curve_figures.learning_curves(record)
+    ledger.figure("curves", "all seeds", f"{record.metric} at every validation: mean, lowest and highest seed")
+    made["tuning"] = lambda: curve_figures.tuning(record)
+    ledger.figure("tuning", "all trials", f"expected best {record.metric} of n trials")
+    knobs = {name: knob for cell in record.cells for name, knob in cell.space.items()}
+    for i, knob in enumerate(knobs.values(), 1):
+        made[f"tuned-{i}"] = lambda knob=knob: curve_figures.nuisance(record, knob)
+        ledger.figure(f"tuned-{i}", "all trials", f"{record.metric} over {knob.name}")
+    return made
+
+
+_CURVES = "Line: mean over the seeds that finished. Band: from the lowest to the highest seed."
+
+
+def _picture(name: str, alt: str, *caption: str) -> Picture:
+    return Picture(name, alt, [*caption])
+
+
+def _main(record: AblationRecord, figures: Mapping[str, object]) -> list[Block]:
+    lines = ablation_figures.ordered_factor(record) is not None
+    over = ", ".join(record.factors)
+    marks = "line and band" if lines else "dot and bar"
+    caption = f"Mean ({marks}) with its 95% interval; small marks are single seeds."
+    blocks: list[Block] = [_picture("main", f"{label(record.shown)} over {over}", caption)]
+    if "heat" in figures:
+        blocks.append(_picture("heat", f"{label(record.shown)} by {over}", "The same means at a glance."))
+    cited = [line for line in record.references if line.metric == record.shown]
+    others = [line for line in record.references if line not in cited]
+    for text, lines_of in (("Dotted lines", cited), ("References", others)):
+        items: list[Parts] = [[f"{r.name}, {r.metric} {metric_text(r.value)}: {r.source}"] for r in lines_of]
+        blocks += [Paragraph([f"{text} were not trained here:"]), Bullets(items)] if items else []
+    return blocks
+
+
+def _tuning(record: AblationRecord, ledger: Ledger, figures: Mapping[str, object]) -> list[Block]:
+    knobs = {name: knob for cell in record.cells for name, knob in cell.space.items()}
+    spaces = joined([[Code(name), f" ({knob.text})"] for name, knob in sorted(knobs.items())])
+    told = record.told
+    budget = f"{told['trials']} trials of {told['steps']} steps, then {told['seeds']} fresh seeds with the best of them"
+    rows: list[Sequence[Parts]] = []
+    for cell in record.cells:
+        ended = sum(trial.ended for trial in cell.trials)
+        row: list[Parts] = [
+            [Link(cell.name, f"#receipt-{slug(cell.name)}")],
+            [ledger.number(f"tuning/{cell.name}/trials", ended, trials_of(cell), "trials that ended")],
+        ]
+        best = cell.winner.value(record.metric) if cell.winner else None
+        how = f"{record.metric} of the best trial"
+        key = f"tuning/{cell.name}"
+        row.append(["-" if best is None else ledger.number(f"{key}/best", best, trials_of(cell), how, metric_text(best))])
+        for name in sorted(knobs):
+            value = cell.winner.asked[0].get(name) if cell.winner else None
+            row.append(_chosen(ledger, f"{key}/{name}", value, trials_of(cell)))
+        rows.append(row)
+    head = ["cell", "trials", f"best {label(record.metric)}", *(f"best {name}" for name in sorted(knobs))]
+    adaptive = "" if told["trials"] <= 1 else " Trial 0 is the baseline, the others were proposed by the sampler."
+    blocks: list[Block] = [
+        Paragraph(["Tuned anew in every cell: ", *(spaces or ["nothing"]), f". Budget of every cell: {budget}."]),
+        Table(head, rows),
+        _picture("tuning", f"Expected best {label(record.metric)} of n trials", _EXPECTED + adaptive),
+    ]
+    for i, name in enumerate(knobs, 1):
+        if f"tuned-{i}" in figures:
+            caption: Parts = ["Every trial over ", Code(name), "; the axis is its whole space, the chosen value ringed."]
+            blocks.append(Picture(f"tuned-{i}", f"{label(record.metric)} over {name}", caption))
+    return blocks
+
+
+_EXPECTED = "What the best of n trials, drawn from those that ran, is expected to reach."
+
+
+def _chosen(ledger: Ledger, key: str, value: object, group: str) -> Parts:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ["-" if value is None else value_text(value)]
+    return [ledger.number(key, float(value), group, "value in the best trial", f"{value:.4g}")]
+
+
+def _fixed(record: AblationRecord) -> list[Block]:
+    fixed = sorted(record.told["fixed"].items())
+    items: list[Parts] = [[text] for text in record.told["caveats"]]
+    if match := record.told["match"]:
+        text = f"{match['knob']} was solved for in every cell: {match['target']} {match['what']}."
+        items.append([text])
+    knobs = joined([[Code(name), f" {value_text(value)}"] for name, value in fixed])
+    blocks: list[Block] = [Bullets(items)] if items else []
+    return [*blocks, Paragraph(["The answer holds for these knobs, which were not varied: ", *knobs, "."])]
+
+
+def _reproduce(record: AblationRecord) -> list[Block]:
+    told = record.told
+    file = record.name.removesuffix("-quick") if told["quick"] else record.name
+    quick = " --quick" if told["quick"] else ""
+    cell = next((c.name for c in record.cells if c.seeds), record.cells[0].name)
+    lines = [
+        f"knobs ablate {shlex.quote(file)}{quick} --trials {told['trials']} --seeds {told['seeds']}",
+        f"knobs report {shlex.quote(record.name)} --against DIR",
+        f"knobs reproduce --cell {shlex.quote(' '.join(cell.split()))} --report DIR",
+        "knobs reproduce RUN_ID",
+    ]
+    about: Parts = [
+        "All of it again, in any store; then compared with this report, number by number (DIR is this report's folder). "
+        "Or one cell's seeds, or one run of this store (ids are in ", Link("receipts.json", "receipts.json"), "), "
+        "compared value by value.",
+    ]  # fmt: skip
+    return [Fence("\n".join(lines)), Paragraph(about)]
+
+
+def _receipts(record: AblationRecord, rulings: Sequence[Ruling]) -> list[Block]:
+    about: Parts = [
+        "Behind a cell's numbers are the runs of its line, named by what they are and their digest, the hash of config "
+        "and data. ", Link("receipts.json", "receipts.json"), " has every number with its runs, and each run's id, "
+        "digest, seed, code, commit, diff, data, packages, machine and values.",
+    ]  # fmt: skip
+    rows: list[Sequence[Parts]] = [
+        [[Anchor(f"receipt-{slug(cell.name)}", cell.name)], _digests(cell.seeds), _digests(cell.trials)]
+        for cell in record.cells
+    ]
+    claims: list[Parts] = [
+        [Anchor(f"receipt-claim-{i}", f"claim {i}"), ": the seeds of ", *_cell_links(record, ruling)]
+        for i, ruling in enumerate(rulings, 1)
+    ]
+    blocks: list[Block] = [Paragraph(about), Bullets(claims)] if claims else [Paragraph(about)]
+    return [*blocks, Table(["cell", "seeds", "trials"], rows, left=frozenset({0, 1, 2}))]
+
+
+def _digests(runs: Sequence[Ran]) -> Parts:
+    return joined([[f"{run.key.rpartition('/')[2]} ", Code(run.tag("digest")[:8])] for run in runs]) or ["none"]
+
+
+def _cell_links(record: AblationRecord, ruling: Ruling) -> Parts:
+    found = cells.cells_of(ruling, record)
+    return joined([[Link(cell.name, f"#receipt-{slug(cell.name)}")] for cell in found])

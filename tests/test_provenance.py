@@ -1,0 +1,198 @@
+"""Where a number comes from: which changes of code, data and repository are seen, and which are none."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import ROOT
+
+from datamodules.toy import Toy
+from knobs import data, provenance
+from knobs.data import Split, Splits
+
+HASH = "from knobs import provenance; print(provenance.training_code_hash('{model}', 'toy'))"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code, to be changed."""
+    folder = tmp_path_factory.mktemp("copy")
+    for room in ("knobs", "models", "datamodules", "studies"):
+        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def original(tree: Path) -> str:
+    return hash_in(tree)
+
+
+def hash_in(tree: Path, model: str = "mlp", cwd: Path | None = None) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("KNOBS_ROOT", None)
+    done = subprocess.run(
+        [sys.executable, "-c", HASH.format(model=model)],
+        cwd=cwd or tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.strip()
+
+
+def appended(text: str) -> Callable[[str], str]:
+    return lambda source: f"{source}\n{text}\n"
+
+
+CHANGES: dict[str, tuple[str, Callable[[str], str], bool]] = {
+    "a comment": ("models/mlp.py", lambda source: f"# a comment\n{source}", False),
+    "a docstring": (
+        "models/mlp.py",
+        lambda source: source.replace("Multilayer perceptron", "Layers upon layers"),
+        False,
+    ),
+    "an empty line": ("knobs/learner.py", lambda source: source.replace("\n\n", "\n\n\n"), False),
+    "the model": ("models/mlp.py", appended("EXTRA = 1"), True),
+    "what the model imports": ("models/_layers.py", appended("EXTRA = 1"), True),
+    "the data set": ("datamodules/toy.py", lambda source: source.replace("0.1", "0.2"), True),
+    "the learner": ("knobs/learner.py", appended("EXTRA = 1"), True),
+    "the optimizers": ("knobs/optimizers.py", lambda source: source.replace("foreach=True", "foreach=False"), True),
+    "the schedules": ("knobs/schedules.py", lambda source: source.replace("math.cos", "math.sin"), True),
+    "another model": ("models/rnn.py", appended("EXTRA = 1"), False),
+    "a study": ("studies/mnist1d_mlp.py", appended("EXTRA = 1"), False),
+    "the command line": ("knobs/cli.py", appended("EXTRA = 1"), False),
+    "the driver": ("knobs/launch/driver.py", appended("EXTRA = 1"), False),
+    "the record": ("knobs/tracking.py", appended("EXTRA = 1"), False),
+    "the search": ("knobs/study.py", appended("EXTRA = 1"), False),
+}
+
+
+@pytest.mark.parametrize(("file", "change", "seen"), CHANGES.values(), ids=CHANGES)
+def test_code_that_a_training_executes_is_hashed_and_no_other(
+    file: str, change: Callable[[str], str], seen: bool, tree: Path, original: str
+) -> None:
+    source = (tree / file).read_text()
+    try:
+        (tree / file).write_text(change(source))
+        assert (tree / file).read_text() != source
+        assert (hash_in(tree) != original) == seen
+    finally:
+        (tree / file).write_text(source)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["from . import _mine", "from ._mine import value", "from models import _mine", "import models._mine as mine"],
+)
+def test_every_way_to_import_a_file_of_ones_own_is_followed(statement: str, tree: Path, tmp_path: Path) -> None:
+    for room in ("models", "studies"):
+        (tmp_path / room).mkdir()
+    (tmp_path / "models" / "own.py").write_text(f'"""Mine."""\n{statement}\n')
+    (tmp_path / "models" / "_mine.py").write_text("value = 1\n")
+    before = hash_in(tree, "own", tmp_path)
+    (tmp_path / "models" / "_mine.py").write_text("value = 2\n")
+    assert hash_in(tree, "own", tmp_path) != before
+
+
+def test_the_projects_own_model_stands_for_the_installed_one(tree: Path, tmp_path: Path) -> None:
+    installed = hash_in(tree)
+    for room in ("models", "studies"):
+        (tmp_path / room).mkdir()
+    assert hash_in(tree, cwd=tmp_path) == installed  # the same code from another folder
+    (tmp_path / "models" / "mlp.py").write_text((tree / "models" / "mlp.py").read_text() + "\nEXTRA = 1\n")
+    assert hash_in(tree, cwd=tmp_path) != installed
+
+
+# The repository
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+def test_commit_and_diff(tmp_path: Path) -> None:
+    assert provenance.git_state(tmp_path) == ("none", "")
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "a.py").write_text("one = 1\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "first")
+    provenance.git_state.cache_clear()
+    assert provenance.git_state(folder) == (git(folder, "rev-parse", "HEAD"), "")
+    (folder / "a.py").write_text("one = 2\n")
+    provenance.git_state.cache_clear()
+    commit, diff = provenance.git_state(folder)
+    assert commit == git(folder, "rev-parse", "HEAD")
+    assert "-one = 1\n+one = 2\n" in diff
+    git(folder, "add", ".")
+    provenance.git_state.cache_clear()
+    assert "+one = 2" in provenance.git_state(folder)[1]  # staged is not committed
+
+
+def test_packages_and_machine() -> None:
+    import torch
+
+    found = provenance.packages()
+    assert found["torch"] == torch.__version__
+    assert {"optuna", "mlflow", "pytorch-lightning", "knobs-lab"} <= set(found)
+    assert all(provenance.machine().values())
+    assert provenance.torch_state()["torch"] == torch.__version__
+
+
+# The data
+
+
+def test_a_fingerprint_is_of_names_shapes_types_and_bytes() -> None:
+    splits = Toy(samples=16).load()
+    train = splits.train
+    others = [
+        replace(splits, train=Split(train.x.astype(np.float64), train.y)),
+        replace(splits, train=Split(train.x.reshape(8, 16), train.y)),
+        replace(splits, train=Split(np.nextafter(train.x, np.float32(9)), train.y)),
+        replace(splits, train=Split(train.x, train.y[::-1])),
+        replace(splits, train=Split(train.x[:-1], train.y[:-1])),
+        Splits(train=train, val=splits.test, test=splits.val),
+    ]
+    assert len({data.hash_splits(made) for made in [splits, *others]}) == 7
+    assert data.hash_splits(replace(splits, train=Split(np.asfortranarray(train.x), train.y))) == data.hash_splits(
+        splits
+    )
+
+
+def test_prepared_data_is_what_was_loaded(tmp_path: Path) -> None:
+    config = Toy(samples=16)
+    fingerprint = data.prepare(config, tmp_path)
+    assert fingerprint == data.hash_splits(config.load()) == data.prepare(config, tmp_path)
+    assert data.hash_splits(data.open_prepared(config, tmp_path)) == fingerprint
+    assert len(list(tmp_path.iterdir())) == 1
+    assert data.prepare(replace(config, batch_size=3), tmp_path) == fingerprint  # how it is cut is no property of it
+    assert len(list(tmp_path.iterdir())) == 1
+    assert data.prepare(replace(config, seed=1), tmp_path) != fingerprint
+    opened = data.open_prepared(config, tmp_path)
+    opened.train.x[:] = 0.0  # in this process's memory alone
+    assert data.hash_splits(data.open_prepared(config, tmp_path)) == fingerprint
+
+
+def test_several_may_prepare_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from knobs import discover; discover.activate(Path.cwd())\n"
+        "from knobs import data; from datamodules.toy import Toy\n"
+        "print(data.prepare(Toy(samples=20000), Path(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "cache")]
+    started = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    outputs = {process.communicate(timeout=120)[0] for process in started}
+    assert len(outputs) == 1
+    assert len(outputs.pop().strip()) == 64
+    assert [path.name[:4] for path in (tmp_path / "cache").iterdir()] == ["toy-"]
