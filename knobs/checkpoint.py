@@ -5,27 +5,36 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from knobs.errors import BadInputError
+from knobs.errors import BadInputError, StoreError
 
 FORMAT = 1
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write primitives and tensors to `path`: whole or not at all, whatever kills the process."""
+    """Write primitives and tensors to `path`: whole or not at all, whatever kills the process.
+
+    Raises `StoreError` where it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             torch.save({"format": FORMAT, "sum": _sum(state), **state}, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)  # on a full disk it would be in the way
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()  # on a full disk it would be in the way
+        if isinstance(error, OSError | RuntimeError):  # torch's own writer makes a RuntimeError of a full disk
+            reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
+            raise StoreError(f"{path} cannot be written: {reason}") from None
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -72,6 +72,20 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     one.add_argument("--dry-run", action="store_true", help="print cells, trials, seeds and an estimate of the time")
     _machine(one)
 
+    one = command("report", "write the report of an ablation or a study, with the runs behind every number")
+    one.add_argument("name", help="a recorded ablation or study")
+    one.add_argument("--out", metavar="DIR", help="where to (mlruns/reports/NAME)")
+    one.add_argument("--check", action="store_true", help="compare the report that is there with the store, every byte")
+    one.add_argument("--against", metavar="DIR", help="compare with a report made elsewhere, number by number")
+    one.add_argument("--small", action="store_true", help="Markdown, SVG, CSV and receipts: what is worth committing")
+
+    one = command("reproduce", "train a run again and compare every recorded value, bit by bit")
+    one.add_argument("run", nargs="?", metavar="RUN_ID", help="a recorded run")
+    one.add_argument("--cell", metavar="LABEL", help="the seeds of this cell of a report")
+    one.add_argument("--report", metavar="DIR", help="the report's folder")
+    one.add_argument("--devices", default="auto", help="auto, cpu:N, cuda:0,1, mps (auto)")
+    one.epilog = "--training.threads N trains with another thread count, and says so first"
+
     one = command("status", "show studies and runs, or one study's trials")
     one.add_argument("name", nargs="?", help="a study")
     one.add_argument("--csv", action="store_true", help="the trial table as CSV")
@@ -141,7 +155,7 @@ def dispatch(arguments: list[str]) -> None:
     top, commands = parser()
     name = next((a for a in arguments if not a.startswith("-")), "")
     typed: dict[str, str] = {}
-    if name in ("run", "study"):
+    if name in ("run", "study", "reproduce"):
         arguments, typed = split_knobs(arguments, also=("seed",) if name == "run" else ())
     if name == "run" and {"-h", "--help"} & set(arguments) and len(arguments) > 2:
         _knob_help(next(a for a in arguments[1:] if not a.startswith("-")))
@@ -250,6 +264,34 @@ def check_name(name: str) -> None:
         raise BadInputError(f"{name!r} is no name: use letters, digits, _ and -, at most 64")
 
 
+def _report(options: argparse.Namespace, _: dict[str, str]) -> None:
+    if options.check and options.against:
+        raise BadInputError("--check compares with the store, --against with another report: use one of them")
+    if options.against and options.out:
+        raise BadInputError("--against writes nothing, so --out has no use beside it")
+    from knobs.report import command
+
+    out = Path(options.out) if options.out else None
+    against = Path(options.against) if options.against else None
+    command.report(options.name, out=out, check=options.check, against=against, small=options.small)
+
+
+def _reproduce(options: argparse.Namespace, typed: dict[str, str]) -> None:
+    if (options.run is None) == (options.cell is None) or (options.cell is None) != (options.report is None):
+        raise BadInputError("knobs reproduce needs RUN_ID, or --cell LABEL with --report DIR")
+    if wrong := sorted(set(typed) - {"training.threads"}):
+        raise BadInputError(f"--{wrong[0]}: a reproduction changes no knob but training.threads; see knobs run --from")
+    threads = count("--training.threads", typed["training.threads"]) if typed else None
+    from knobs.launch import reproduce
+    from knobs.launch.session import session
+
+    with session(options.devices, 1, fresh=True) as opened:
+        if options.run is not None:
+            reproduce.run(opened, options.run, threads)
+        else:
+            reproduce.cell(opened, options.cell, Path(options.report), threads)
+
+
 def _status(options: argparse.Namespace, _: dict[str, str]) -> None:
     from knobs.launch import status
 
@@ -282,6 +324,8 @@ COMMANDS = {
     "run": _run,
     "study": _study,
     "ablate": _ablate,
+    "report": _report,
+    "reproduce": _reproduce,
     "status": _status,
     "ui": _ui,
     "doctor": _doctor,

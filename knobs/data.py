@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from knobs.errors import BadInputError, nearest
+from knobs.errors import BadInputError, StoreError, nearest
 
 if TYPE_CHECKING:
     from knobs.config import DataConfig
@@ -113,8 +113,16 @@ def prepare(config: DataConfig, cache: Path) -> str:
         return stamp.read_text()
     splits = config.load()
     fingerprint = hash_splits(splits)
-    cache.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=cache, prefix=".making-"))
+    try:
+        _write(splits, fingerprint, folder)
+    except OSError as error:
+        raise StoreError(f"{cache} cannot be written: {error.strerror or error}") from None
+    return fingerprint
+
+
+def _write(splits: Splits, fingerprint: str, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
     try:
         for name, split in splits.items():
             np.save(made / f"{name}_x.npy", np.ascontiguousarray(split.x))
@@ -123,11 +131,10 @@ def prepare(config: DataConfig, cache: Path) -> str:
         try:
             os.rename(made, folder)
         except OSError:
-            if not stamp.exists():
+            if not (folder / "fingerprint").exists():
                 raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return fingerprint
 
 
 def open_prepared(config: DataConfig, cache: Path) -> Splits:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-State = Literal["finished", "pruned", "diverged", "out_of_memory", "interrupted", "failed", "lost"]
+State = Literal["finished", "pruned", "diverged", "out_of_memory", "interrupted", "unsaved", "failed", "lost"]
+"""How a job ends; unsaved: its checkpoint could not be written, which is the disk's failure and not the run's."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from knobs.errors import StoreError
@@ -27,7 +28,8 @@ class Places:
     def of(cls, root: Path, storage: str | None = None) -> Places:
         """From the environment: `KNOBS_MLRUNS`, `MLFLOW_TRACKING_URI`."""
         folder = Path(os.environ.get("KNOBS_MLRUNS") or root / "mlruns").resolve()
-        return cls(root, folder, os.environ.get("MLFLOW_TRACKING_URI") or None, storage)
+        tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or None
+        return cls(root, folder, tracking_uri and _with_driver(tracking_uri), storage and _with_driver(storage))
 
     @property
     def database(self) -> Path:
@@ -69,6 +71,14 @@ class Places:
             probe.unlink()
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be written: {error.strerror}") from None
+
+
+def _with_driver(address: str) -> str:
+    """SQLAlchemy 2.1 takes `postgresql://` for psycopg 3, earlier ones for psycopg2: name the one that is installed."""
+    scheme = "postgresql://"
+    if address.startswith(scheme) and find_spec("psycopg2") and not find_spec("psycopg"):
+        return f"postgresql+psycopg2://{address.removeprefix(scheme)}"
+    return address
 
 
 def without_password(text: str) -> str:

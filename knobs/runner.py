@@ -18,7 +18,7 @@ from pytorch_lightning import Trainer
 from knobs import checkpoint, picture, provenance
 from knobs.config import RunConfig
 from knobs.datamodule import InMemoryData
-from knobs.errors import BadInputError, KnobsError
+from knobs.errors import BadInputError, KnobsError, StoreError
 from knobs.job import Job, Outcome, Record
 from knobs.learner import DivergedError, Learner, Numbers
 
@@ -81,7 +81,6 @@ class _Watch:
     def save(self) -> None:
         """Keep the two newest: should the newest be damaged, the one before it still goes on."""
         assert self.learner is not None
-        self.job.folder.mkdir(parents=True, exist_ok=True)
         path = self.job.folder / f"step-{self.learner.progress.step:012d}.ckpt"
         told = [vars(record) for record in self.records]
         checkpoint.save({"config": self.job.config, "records": told, **self.learner.snapshot()}, path)
@@ -114,6 +113,8 @@ def _guarded(job: Job, channel: Channel, device: torch.device, watch: _Watch) ->
         return Outcome(state="diverged", message=str(error))
     except StoppedError:
         return Outcome(state="interrupted", message="interrupted", checkpoint=watch.saved[-1])
+    except StoreError as error:
+        return Outcome(state="unsaved", message=str(error))
     except KnobsError as error:
         return Outcome(state="failed", message=str(error))
     except Exception as error:  # a model's or data set's own exception ends its run, not the study
@@ -150,7 +151,6 @@ def _train(job: Job, channel: Channel, device: torch.device, watch: _Watch) -> O
     summary["system/seconds"] = seconds
     summary["system/cpu_seconds"] = time.process_time() - began_cpu
     summary["system/steps_per_second"] = (progress.step - first) / seconds
-    job.folder.mkdir(parents=True, exist_ok=True)
     best = job.folder / "best.ckpt"
     checkpoint.save({"config": job.config, "step": progress.best_step, "network": progress.best_state}, best)
     return Outcome(state="finished", best_step=progress.best_step, summary=summary, checkpoint=best)

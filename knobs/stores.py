@@ -65,7 +65,6 @@ def create_database(places: Places, make_tables: Callable[[Path], None]) -> None
             if not places.database.exists():
                 _create(places, make_tables)
     _check(places)
-    places.make()  # of a folder that holds somebody else's file nothing is touched
 
 
 def _create(places: Places, make_tables: Callable[[Path], None]) -> None:

@@ -70,11 +70,18 @@ class Tracker:
         uri = places.tracking_uri or f"sqlite:///{places.database}"
         try:
             self.client = self._retry(lambda: MlflowClient(tracking_uri=uri))
-        except KnobsError:
-            raise
+        except StoreError as error:
+            if "database schema" not in str(error):
+                raise
+            raise BadInputError(
+                f"{without_password(uri)} was made by another version of MLflow; "
+                f"back it up, then try: mlflow db upgrade {without_password(uri)}"
+            ) from None
         except Exception as error:  # a driver that is not there, an address that is none
             text = without_password(str(error)).strip().partition("\n")[0]
             raise StoreError(f"{without_password(uri)} does not open as a tracking store: {text}") from None
+        if places.tracking_uri is None:
+            places.make()  # only now: of a folder that holds somebody else's file nothing is touched
         self._experiments: dict[str, str] = {}
 
     def experiment(self, name: str, description: str = "") -> str:
@@ -85,7 +92,8 @@ class Tracker:
         def get_or_create() -> str:
             found = self.client.get_experiment_by_name(name)
             if found is None:
-                location = None if self.places.tracking_uri else (self.places.artifacts / name).as_uri()
+                served = (self.places.tracking_uri or "").startswith(("http://", "https://"))  # a server keeps its own
+                location = None if served else (self.places.artifacts / name).as_uri()
                 try:
                     made: str = self.client.create_experiment(name, artifact_location=location)
                 except MlflowException:

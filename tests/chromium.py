@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -81,6 +82,10 @@ class Chromium:
         self._call("Page.navigate", url="about:blank")
         self._call("Page.navigate", url=address)
 
+    def before_pages(self, script: str) -> None:
+        """Run a script in every page before its own."""
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
     def ask(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
@@ -96,6 +101,11 @@ class Chromium:
                 return answer
             assert time.monotonic() < deadline, f"{expression}: still {answer!r} after {seconds} s"
             time.sleep(0.1)
+
+    def hosts(self) -> set[str]:
+        """Every host that was asked for anything."""
+        parts = [urlsplit(address) for address in self.requests]
+        return {part.hostname or "" for part in parts if part.scheme not in ("about", "blob", "data")}
 
     def screenshot(self, path: Path) -> None:
         """What the window shows, as PNG."""

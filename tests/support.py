@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,14 +52,15 @@ def quick(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 120, 
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "pydantic", "optuna", "mlflow", "sqlalchemy", "alembic", "rich.live"])
-    outputs = [store.parent / f"{store.name}.{name}" for name in ("out", "err")]
-    process = context.Process(target=_in_fork, args=(arguments, cwd, environment(store, **more), outputs))
-    process.start()
-    process.join(timeout)
-    if process.exitcode is None:
-        process.kill()
-        raise TimeoutError(f"knobs {' '.join(arguments)} ran for more than {timeout:.0f} s")
-    return Done(process.exitcode, *(path.read_text() for path in outputs))
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / name for name in ("out", "err")]
+        process = context.Process(target=_in_fork, args=(arguments, cwd, environment(store, **more), outputs))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"knobs {' '.join(arguments)} ran for more than {timeout:.0f} s")
+        return Done(process.exitcode, *(path.read_text() for path in outputs))
 
 
 def _in_fork(arguments: tuple[str, ...], cwd: Path, environ: dict[str, str], outputs: list[Path]) -> None:

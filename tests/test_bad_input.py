@@ -1,7 +1,5 @@
 """What a user can get wrong, through the real command: exit 2, at most four lines that name it, nothing written."""
 
-import os
-import shutil
 import sqlite3
 from pathlib import Path
 

@@ -16,7 +16,7 @@ import torch
 from support import ROOT
 
 from knobs import checkpoint
-from knobs.errors import BadInputError
+from knobs.errors import BadInputError, StoreError
 from knobs.job import newest_checkpoints
 
 STATE: dict[str, Any] = {
@@ -150,6 +150,13 @@ def test_a_failed_write_leaves_the_old_one(saved: Path) -> None:
         checkpoint.save({**STATE, "not": lambda: None}, saved)
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["a.ckpt"]
+
+
+def test_where_it_cannot_be_written_the_store_failed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "a.ckpt", Path("/dev/full/a.ckpt")):
+        with pytest.raises(StoreError, match="cannot be written"):
+            checkpoint.save(STATE, path)
 
 
 def test_an_unfinished_file_counts_as_none(tmp_path: Path) -> None:

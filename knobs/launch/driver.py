@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from knobs import signals
-from knobs.errors import InterruptedBySignal
+from knobs.errors import InterruptedBySignal, StoreError
 from knobs.job import Job, Outcome, Record, newest_checkpoints
 from knobs.launch.local import LocalPool, Lost, Worker
 from knobs.launch.recording import Recorder
@@ -140,6 +140,9 @@ class Driver:
             case Outcome(state="interrupted"):  # a signal to the worker alone: its task goes on elsewhere
                 self._requeue(self.tasks.pop(worker))
                 self.pool.replace(worker)
+            case Outcome(state="unsaved"):  # the run is well, its disk is not
+                self.again.append(self.tasks.pop(worker))
+                raise StoreError(f"{message.message}; what was recorded is safe, the same command goes on")
             case Outcome():
                 self._end(self.tasks.pop(worker), message)
 
@@ -181,7 +184,8 @@ class Driver:
             for worker, message in self.pool.wait(0.1):
                 if isinstance(message, Lost):
                     self.pool.drop(worker)
-                ended = isinstance(message, Lost) or (isinstance(message, Outcome) and message.state == "interrupted")
+                saved_or_not = isinstance(message, Outcome) and message.state in ("interrupted", "unsaved")
+                ended = isinstance(message, Lost) or saved_or_not
                 if ended and worker in self.tasks:
                     saved.append(self.tasks.pop(worker))
                 elif not ended and worker in self.tasks:

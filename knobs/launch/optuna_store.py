@@ -34,37 +34,38 @@ class OptunaStore:
 
     def sync(
         self, ended: Mapping[int, FrozenTrial], waiting: Mapping[int, FrozenTrial], attrs: Mapping[int, dict[str, str]]
-    ) -> bool:
-        """Make the store say what MLflow says; true where it had to be rebuilt."""
+    ) -> None:
+        """Make the store say what MLflow says."""
         for number, trial in ended.items():
             trial.user_attrs.update(attrs[number])
+        trials = {**ended, **waiting}
+        wanted = [trials[number] for number in range(len(trials))]
         with file_lock(self.places.folder / ".optuna.lock"):
             try:
-                return self._sync({**ended, **waiting})
+                self._sync(wanted)
             except (StoreError, sqlalchemy.exc.SQLAlchemyError) as error:
-                if not self._set_aside(error):
+                if is_busy(str(error)) or not self._set_aside():
                     raise
                 self.storage = _storage(self.url)
-                return self._sync({**ended, **waiting})
+                self._sync(wanted)
 
-    def _sync(self, trials: Mapping[int, FrozenTrial]) -> bool:
-            wanted = [trials[number] for number in range(len(trials))]
-            try:
-                study_id = self._call(lambda: self.storage.get_study_id_from_name(self.name))
-                there = self._call(lambda: self.storage.get_all_trials(study_id, deepcopy=False))
-            except KeyError:
-                study_id, there = None, []
-            same = study_id is not None and len(there) == len(wanted)
-            same = same and all(_same(old, new) for old, new in zip(there, wanted, strict=True))
-            if same:
-                self.study_id, self.ids = study_id, {trial.number: trial._trial_id for trial in there}
-                return False
-            if study_id is not None:
-                self._call(lambda: self.storage.delete_study(study_id))
+    def _sync(self, wanted: list[FrozenTrial]) -> None:
+        try:
+            self.study_id = self._call(lambda: self.storage.get_study_id_from_name(self.name))
+            there = self._call(lambda: self.storage.get_all_trials(self.study_id, deepcopy=False))
+            if len(there) > len(wanted) or not all(map(_same, there, wanted)):
+                self._call(lambda: self.storage.delete_study(self.study_id))
+                raise KeyError(self.name)
+        except KeyError:
+            there = []
             self.study_id = self._call(lambda: self.storage.create_new_study([self.direction], self.name))
             self._call(lambda: self.storage.set_study_user_attr(self.study_id, "metric", self.study.metric))
-            self.ids = {n: self._create(trial) for n, trial in enumerate(wanted)}
-            return study_id is not None or bool(wanted)
+        self.ids = {trial.number: trial._trial_id for trial in there}
+        for number, trial in enumerate(wanted):
+            if number not in self.ids:
+                self.ids[number] = self._create(trial)
+            elif trial.state != there[number].state:
+                self._state(number, trial.state)
 
     def started(self, asked: Asked) -> None:
         """The trial is RUNNING."""
@@ -130,12 +131,18 @@ class OptunaStore:
         try:
             return retry(plain)
         except (sqlalchemy.exc.DatabaseError, RuntimeError, AssertionError):
-            if not self.url.startswith("sqlite:///") or self.places.storage:
+            if not self._set_aside():
                 raise
-            file = Path(self.url.removeprefix("sqlite:///"))  # damaged, or of a start that was killed: set aside
-            with suppress(OSError):
-                file.replace(file.with_suffix(".damaged"))
             return _storage(self.url)
+
+    def _set_aside(self) -> bool:
+        """Move our own file away that is damaged, or of a start that was killed; false for a team's database."""
+        if self.places.storage:
+            return False
+        file = Path(self.url.removeprefix("sqlite:///"))
+        with suppress(OSError):
+            file.replace(file.with_suffix(".damaged"))
+        return True
 
 
 def _storage(url: str) -> optuna.storages.RDBStorage:
@@ -153,7 +160,10 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
-    """Whether the store's trial already says what it should; a trial that waits may stand there as running."""
-    if old.state != new.state or old.params != new.params:
+    """Whether the store's trial says what it should; what has not ended may stand there as running."""
+    if old.params != new.params or old.state.is_finished() != new.state.is_finished():
         return False
-    return old.values == new.values and old.intermediate_values == new.intermediate_values
+    if not new.state.is_finished():
+        return True
+    names = ("state", "values", "intermediate_values", "user_attrs", "system_attrs")
+    return all(getattr(old, name) == getattr(new, name) for name in names)

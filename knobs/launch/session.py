@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,7 @@ class Session:
         from knobs.tracking import Tracker
 
         tracker = Tracker(self.places)
+        self.places.make()
         display = Progress(title, self.devices)
         return tracker, Driver(tracker, self.pool, display, fresh=self.fresh), display
 
@@ -92,8 +93,9 @@ def only_driver(places: Places, name: str) -> Iterator[None]:
         except OSError:
             raise BadInputError(f"{name} is being run already, by {_holder(path)}; wait for it or stop it") from None
         who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(who).encode(), 0)
+        with suppress(OSError):  # it only tells others who holds it
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(who).encode(), 0)
         yield
     finally:
         os.close(handle)

@@ -87,9 +87,9 @@ def shared_link(address: str, experiment: str, view: View, *, charts: bool = Fal
 def compare_link(address: str, experiment: str, runs: Sequence[str]) -> str:
     """These runs side by side, in this order."""
     query = {
-        "workflowType": "machine_learning",
-        "runs": json.dumps(list(runs), separators=(",", ":")),
+        "runs": json.dumps(list(runs), separators=(",", ":")),  # the page wants this one first
         "experiments": json.dumps([experiment]),
+        **_mode(charts=False),
     }
     return f"{address}/#/compare-runs?{urlencode(query, quote_via=quote)}"
 
@@ -193,6 +193,7 @@ def of_study(parent: Row, rows: Sequence[Row], first: Sequence[str]) -> View:
     knobs = varying(rows, first) if len(rows) > 1 else tuple(first)
     finished = [row for row in rows if objective in row.metrics]
     everywhere = tuple(knob for knob in knobs if all(knob in row.params for row in finished))
+    curves = tuple(dict.fromkeys((parent.params["metric"], "val/loss", "train/loss")))
     return View(
         key="knobs-trials",
         title="Trials, best first",
@@ -200,11 +201,11 @@ def of_study(parent: Row, rows: Sequence[Row], first: Sequence[str]) -> View:
         order_by=metric(objective),
         ascending=parent.params["direction"] == "minimize",
         columns=(metric(objective), *map(param, knobs), tag("knobs.state")),
-        curves=tuple(dict.fromkeys((parent.params["metric"], "val/loss", "train/loss"))),
+        curves=curves,
         parallel=everywhere,
         objective=objective,
         many=len(rows) > MANY,
-        folded=sections_of({name for row in rows for name in row.metrics}),
+        folded=sections_of({name for row in rows for name in row.metrics} - {*curves}),
     )
 
 
@@ -249,4 +250,6 @@ def varying(rows: Sequence[Row], first: Sequence[str]) -> tuple[str, ...]:
 
 def sections_of(metrics: Iterable[str]) -> tuple[str, ...]:
     """The sections into which MLflow's page sorts charts of these metrics: what stands before the last slash."""
-    return tuple(sorted({name.rpartition("/")[0] for name in metrics}))
+    named = {"": "Model metrics", "system": "System metrics"}
+    prefixes = sorted({name.rpartition("/")[0] for name in metrics})
+    return tuple(named.get(prefix, prefix) for prefix in prefixes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from matplotlib.figure import Figure
 
@@ -11,12 +12,26 @@ from knobs.claims import Ruling
 from knobs.report import ablation_figures, ablation_review, cells, content, curve_figures
 from knobs.report.ablation_review import seeds_of, trials_of
 from knobs.report.ablation_table import data, note_blocks, shown
+from knobs.report.ablation_tuning import fixed, tuning
 from knobs.report.cells import CellNumbers
-from knobs.report.content import Content, value_text
+from knobs.report.content import Content, picture
 from knobs.report.document import (
-    Anchor, Block, Bullets, Code, Document, Fence, Inline, Link, Paragraph, Parts, Picture, Section, Strong, Table,
+    Anchor,
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Fence,
+    Inline,
+    Link,
+    Paragraph,
+    Parts,
+    Section,
+    Strong,
+    Table,
     joined,
-)  # fmt: skip
+)
+from knobs.report.panels import ordered_factor
 from knobs.report.receipts import Ledger, metric_text, p_text, signed, slug
 from knobs.report.record import AblationRecord, Ran
 from knobs.report.review import Finding
@@ -46,9 +61,9 @@ def build(record: AblationRecord) -> Content:
         Section("Verdicts", _verdicts(record, rulings, findings, ledger)),
         Section("What it shows", _main(record, figures)),
         Section(f"Cells: {label(record.shown)}", [table, *note_blocks(record, rows)]),
-        Section("Learning curves", [_picture("curves", f"{label(record.metric)} over optimizer steps", _CURVES)]),
-        Section("Tuning", _tuning(record, ledger, figures)),
-        Section("What was fixed", _fixed(record)),
+        Section("Learning curves", [picture("curves", f"{label(record.metric)} over optimizer steps", _CURVES)]),
+        Section("Tuning", tuning(record, ledger, figures)),
+        Section("What was fixed", fixed(record)),
         content.failures_section(ends, ledger),
         content.review_section(findings),
         Section("How to reproduce", _reproduce(record)),
@@ -129,9 +144,7 @@ def _verdict(record: AblationRecord, i: int, ruling: Ruling, ledger: Ledger) -> 
     return [*parts, note, " · ", Link(f"runs of claim {i}", f"#receipt-claim-{i}")]
 
 
-def _figures(
-    record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger
-) -> dict[str, Callable[[], Figure]]:
+def _figures(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger) -> dict[str, Callable[[], Figure]]:
     made: dict[str, Callable[[], Figure]] = {"main": lambda: ablation_figures.main(record, rows)}
     ledger.figure("main", "all seeds", f"{record.shown}: mean, 95% interval, every seed")
     if (crossed := ablation_figures.heat_factors(record)) and any(row.mean for row in rows):
@@ -143,7 +156,7 @@ def _figures(
     ledger.figure("tuning", "all trials", f"expected best {record.metric} of n trials")
     knobs = {name: knob for cell in record.cells for name, knob in cell.space.items()}
     for i, knob in enumerate(knobs.values(), 1):
-        made[f"tuned-{i}"] = lambda knob=knob: curve_figures.nuisance(record, knob)
+        made[f"tuned-{i}"] = partial(curve_figures.nuisance, record, knob)
         ledger.figure(f"tuned-{i}", "all trials", f"{record.metric} over {knob.name}")
     return made
 
@@ -151,78 +164,20 @@ def _figures(
 _CURVES = "Line: mean over the seeds that finished. Band: from the lowest to the highest seed."
 
 
-def _picture(name: str, alt: str, *caption: str) -> Picture:
-    return Picture(name, alt, [*caption])
-
-
 def _main(record: AblationRecord, figures: Mapping[str, object]) -> list[Block]:
-    lines = ablation_figures.ordered_factor(record) is not None
+    lines = ordered_factor(record) is not None
     over = ", ".join(record.factors)
     marks = "line and band" if lines else "dot and bar"
     caption = f"Mean ({marks}) with its 95% interval; small marks are single seeds."
-    blocks: list[Block] = [_picture("main", f"{label(record.shown)} over {over}", caption)]
+    blocks: list[Block] = [picture("main", f"{label(record.shown)} over {over}", caption)]
     if "heat" in figures:
-        blocks.append(_picture("heat", f"{label(record.shown)} by {over}", "The same means at a glance."))
+        blocks.append(picture("heat", f"{label(record.shown)} by {over}", "The same means at a glance."))
     cited = [line for line in record.references if line.metric == record.shown]
     others = [line for line in record.references if line not in cited]
     for text, lines_of in (("Dotted lines", cited), ("References", others)):
         items: list[Parts] = [[f"{r.name}, {r.metric} {metric_text(r.value)}: {r.source}"] for r in lines_of]
         blocks += [Paragraph([f"{text} were not trained here:"]), Bullets(items)] if items else []
     return blocks
-
-
-def _tuning(record: AblationRecord, ledger: Ledger, figures: Mapping[str, object]) -> list[Block]:
-    knobs = {name: knob for cell in record.cells for name, knob in cell.space.items()}
-    spaces = joined([[Code(name), f" ({knob.text})"] for name, knob in sorted(knobs.items())])
-    told = record.told
-    budget = f"{told['trials']} trials of {told['steps']} steps, then {told['seeds']} fresh seeds with the best of them"
-    rows: list[Sequence[Parts]] = []
-    for cell in record.cells:
-        ended = sum(trial.ended for trial in cell.trials)
-        row: list[Parts] = [
-            [Link(cell.name, f"#receipt-{slug(cell.name)}")],
-            [ledger.number(f"tuning/{cell.name}/trials", ended, trials_of(cell), "trials that ended")],
-        ]
-        best = cell.winner.value(record.metric) if cell.winner else None
-        how = f"{record.metric} of the best trial"
-        key = f"tuning/{cell.name}"
-        row.append(["-" if best is None else ledger.number(f"{key}/best", best, trials_of(cell), how, metric_text(best))])
-        for name in sorted(knobs):
-            value = cell.winner.asked[0].get(name) if cell.winner else None
-            row.append(_chosen(ledger, f"{key}/{name}", value, trials_of(cell)))
-        rows.append(row)
-    head = ["cell", "trials", f"best {label(record.metric)}", *(f"best {name}" for name in sorted(knobs))]
-    adaptive = "" if told["trials"] <= 1 else " Trial 0 is the baseline, the others were proposed by the sampler."
-    blocks: list[Block] = [
-        Paragraph(["Tuned anew in every cell: ", *(spaces or ["nothing"]), f". Budget of every cell: {budget}."]),
-        Table(head, rows),
-        _picture("tuning", f"Expected best {label(record.metric)} of n trials", _EXPECTED + adaptive),
-    ]
-    for i, name in enumerate(knobs, 1):
-        if f"tuned-{i}" in figures:
-            caption: Parts = ["Every trial over ", Code(name), "; the axis is its whole space, the chosen value ringed."]
-            blocks.append(Picture(f"tuned-{i}", f"{label(record.metric)} over {name}", caption))
-    return blocks
-
-
-_EXPECTED = "What the best of n trials, drawn from those that ran, is expected to reach."
-
-
-def _chosen(ledger: Ledger, key: str, value: object, group: str) -> Parts:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return ["-" if value is None else value_text(value)]
-    return [ledger.number(key, float(value), group, "value in the best trial", f"{value:.4g}")]
-
-
-def _fixed(record: AblationRecord) -> list[Block]:
-    fixed = sorted(record.told["fixed"].items())
-    items: list[Parts] = [[text] for text in record.told["caveats"]]
-    if match := record.told["match"]:
-        text = f"{match['knob']} was solved for in every cell: {match['target']} {match['what']}."
-        items.append([text])
-    knobs = joined([[Code(name), f" {value_text(value)}"] for name, value in fixed])
-    blocks: list[Block] = [Bullets(items)] if items else []
-    return [*blocks, Paragraph(["The answer holds for these knobs, which were not varied: ", *knobs, "."])]
 
 
 def _reproduce(record: AblationRecord) -> list[Block]:
@@ -237,9 +192,9 @@ def _reproduce(record: AblationRecord) -> list[Block]:
         "knobs reproduce RUN_ID",
     ]
     about: Parts = [
-        "All of it again, in any store; then compared with this report, number by number (DIR is this report's folder). "
-        "Or one cell's seeds, or one run of this store (ids are in ", Link("receipts.json", "receipts.json"), "), "
-        "compared value by value.",
+        "All of it again, in any store; then compared with this report, number by number (DIR is the folder of this "
+        "report). Or one cell's seeds, or one run of this store (ids are in ", Link("receipts.json", "receipts.json"),
+        "), compared value by value.",
     ]  # fmt: skip
     return [Fence("\n".join(lines)), Paragraph(about)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,7 +41,7 @@ def _lines(record: AblationRecord, rows: Sequence[CellNumbers], by: str, positio
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         spots = []
         for row in members:
-            place = positions[factors[by].index(row.cell.levels[by])]
+            place = _beside(positions, factors[by].index(row.cell.levels[by]), i - (len(groups) - 1) / 2, log)
             if row.mean is None:
                 continue
             spots.append((place, row.mean))
@@ -55,10 +56,17 @@ def _lines(record: AblationRecord, rows: Sequence[CellNumbers], by: str, positio
     axes.set_xlabel(short(by, 50) + (" (log)" if log else ""))
     axes.set_ylabel(label(record.shown))
     axes.grid(axis="y")
-    _log_if_wide(axes, record, record.shown)
+    style.log_if_wide(axes, [v for cell in record.cells for v in cell.values(record.shown).values()])
     _references(axes, record, vertical=False)
     style.legend(made, axes)
     return made
+
+
+def _beside(positions: Sequence[float], index: int, aside: float, log: bool) -> float:
+    """A level's place on the axis, moved aside a little so that lines do not hide each other's marks."""
+    if log:
+        return float(positions[index] * (max(positions) / min(positions)) ** (0.008 * aside))
+    return positions[index] + 0.008 * aside * (max(positions) - min(positions))
 
 
 def _intervals(record: AblationRecord, rows: Sequence[CellNumbers]) -> Figure:
@@ -123,15 +131,9 @@ def heat(record: AblationRecord, rows: Sequence[CellNumbers], down: str, across:
     axes.set_xlabel(short(across, 40))
     axes.set_ylabel(short(down, 24))
     bar = made.colorbar(shown, ax=axes, fraction=0.05, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_label(label(record.shown))
     return made
-
-
-def _log_if_wide(axes: Axes, record: AblationRecord, metric: str) -> None:
-    values = [v for cell in record.cells for v in cell.values(metric).values()]
-    if style.spans_decades(values):
-        axes.set_yscale("log")
 
 
 def _references(axes: Axes, record: AblationRecord, *, vertical: bool) -> None:
@@ -140,11 +142,10 @@ def _references(axes: Axes, record: AblationRecord, *, vertical: bool) -> None:
             continue
         (axes.axvline if vertical else axes.axhline)(line.value, color=MUTED, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
         name = short(line.name, 34)
+        look: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "color": MUTED, "fontsize": 6}
         if vertical:
-            at = {"xy": (line.value, 1.0), "xycoords": axes.get_xaxis_transform(), "xytext": (1.5, 1), "rotation": 30}
-            axes.annotate(name, textcoords="offset points", ha="left", va="bottom", color=MUTED, fontsize=6, **at)
+            across = axes.get_xaxis_transform()
+            axes.annotate(name, (line.value, 1.0), xycoords=across, xytext=(1.5, 1), rotation=30, ha="left", **look)
         else:
-            axes.annotate(
-                name, (1.0, line.value), xycoords=axes.get_yaxis_transform(), xytext=(0, 1.5),
-                textcoords="offset points", ha="right", va="bottom", color=MUTED, fontsize=6,
-            )  # fmt: skip
+            across = axes.get_yaxis_transform()
+            axes.annotate(name, (1.0, line.value), xycoords=across, xytext=(0, 1.5), ha="right", **look)

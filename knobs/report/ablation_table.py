@@ -27,7 +27,7 @@ def shown(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger) -
     for row in rows:
         name = row.cell.name
         group, key = seeds_of(row.cell), f"table/{name}"
-        base = " (baseline)" if row.cell is record.baseline else ""
+        base: Inline = " (baseline)" if row.cell is record.baseline else ""
         mean = "no seed finished" if row.cell.seeds else "nothing recorded"
         spread = _spread(ledger, f"{key}/mean", row.mean, group, f"mean of {record.shown}", signs=False, none=mean)
         how = f"mean of {record.shown} less {record.baseline.name}'s, paired by seed"
@@ -43,7 +43,8 @@ def shown(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger) -
             text = f"{row.parameters:,}"
             size = [ledger.number(f"{key}/parameters", row.parameters, group, "trainable parameters", text)]
         seeds: Parts = [n, *([" (", lost, " lost)"] if row.lost else [])]
-        lines.append([[Link(name, f"#receipt-{slug(name)}"), base], spread, gap, p, seeds, size])
+        first: Parts = [Link(name, f"#receipt-{slug(name)}"), base]
+        lines.append([first, spread, gap, p, seeds, size])
     return Table(head, lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def build(tracker: Tracker, name: str, *, small: bool) -> tuple[Content, dict[st
         drawings = {figure: files[f"figures/{figure}.svg"] for figure in content.figures}
         files["report.html"] = page.render(content.document, drawings).encode()
         caption = f"{content.document.title} ({name})"
-        files["table.tex"] = tables.to_tex(content.printed, caption, receipts.slug(name)).encode()
+        files["table.tex"] = tables.to_tex(content.printed, caption, re.sub(r"[^A-Za-z0-9]+", "-", name)).encode()
     files[receipts.FILE] = receipts.to_json(_receipts(content, files, small=small)).encode()
     files[TIMES] = tables.to_csv(content.times).encode()
     return content, files
@@ -46,7 +47,7 @@ def _receipts(content: Content, files: Mapping[str, bytes], *, small: bool) -> d
         "version": receipts.VERSION,
         "name": record.name,
         "kind": record.told["kind"],
-        "complete": not content.missing,
+        "complete": not record.missing,
         "small": small,
         "parent": record.parent.id,
         "definition": short_hash(record.told),
@@ -63,7 +64,7 @@ def _receipts(content: Content, files: Mapping[str, bytes], *, small: bool) -> d
 
 def folder_of(places: Places, name: str) -> Path:
     """Where a report goes by default: below `mlruns/reports/`, whatever the name holds."""
-    return places.folder / "reports" / receipts.slug_name(name)
+    return places.folder / "reports" / receipts.folder_name(name)
 
 
 def write(files: Mapping[str, bytes], out: Path) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from matplotlib.figure import Figure
 
-from knobs.report.document import Block, Bullets, Code, Document, Inline, Number, Paragraph, Parts, Section, Strong
+from knobs.report.document import Block, Bullets, Code, Document, Inline, Paragraph, Parts, Picture, Section, Strong
 from knobs.report.document import Table as Shown
-from knobs.report.receipts import Ledger, plain
-from knobs.report.record import Ran, Record
+from knobs.report.receipts import Ledger
+from knobs.report.record import AblationRecord, Ran, Record, StudyRecord
 from knobs.report.review import Finding
 
 NOTED = ("torch", "pytorch-lightning", "numpy", "optuna", "mlflow", "knobs-lab")
@@ -30,7 +30,7 @@ class Data:
 class Content:
     """A report in the making."""
 
-    record: Record
+    record: AblationRecord | StudyRecord
     runs: Sequence[Ran]
     ledger: Ledger
     document: Document
@@ -52,19 +52,22 @@ def review_section(findings: Sequence[Finding]) -> Section:
     return Section("Review", [Paragraph(["The report checks its own runs by the tuning playbook."]), Bullets(items)])
 
 
-def failures_section(record: Record, groups: Sequence[tuple[str, Sequence[Ran]]], ledger: Ledger) -> Section:
+def failures_section(groups: Sequence[tuple[str, Sequence[Ran]]], ledger: Ledger) -> Section:
     """How every run ended, counted; `groups` are groups of the ledger."""
     counts = {name: _states(runs) for name, runs in groups}
+    if all(set(found) <= {"finished"} for found in counts.values()):
+        total = sum(found.get("finished", 0) for found in counts.values())
+        shown = ledger.number("ends/finished", total, "all runs", "runs that finished")
+        return Section("Failures and divergences", [Paragraph(["None: all ", shown, " runs finished."])])
     states = [s for s in ORDER if any(s in found for found in counts.values())]
     states += sorted({s for found in counts.values() for s in found} - set(ORDER))
     rows: list[Sequence[Parts]] = []
-    for name, runs in groups:
+    for name, _ in groups:
         numbers: list[Parts] = []
         for state in states:
             count = counts[name].get(state, 0)
             numbers.append([ledger.number(f"ends/{name}/{state}", count, name, f"runs that ended as {state}")])
         rows.append([[name], *numbers])
-    del record
     table = Shown(["runs", *(state.replace("_", " ") for state in states)], rows)
     messages = sorted({(run.key, text) for _, runs in groups for run in runs if (text := _message(run))})
     blocks: list[Block] = [table]
@@ -103,7 +106,9 @@ def provenance_section(record: Record, runs: Sequence[Ran]) -> Section:
             shown += [Code(value[:16]) if value else "unknown", f" ({said})" if said else ""]
         rows.append([[what], shown or ["none"]])
 
-    kinds = {run.tag("code"): f"{run.row.params.get('model.kind')} on {run.row.params.get('data.kind')}" for run in runs}
+    kinds = {
+        run.tag("code"): f"{run.row.params.get('model.kind')} on {run.row.params.get('data.kind')}" for run in runs
+    }
     row("code of engine, model and data", kinds, lambda code: kinds[code])
     dirty = {run.tag("git_commit") for run in runs if run.tag("git_dirty") == "true"}
     row("commit", (run.tag("git_commit") for run in runs), lambda c: "and uncommitted changes" if c in dirty else "")
@@ -150,11 +155,6 @@ def value_text(value: object) -> str:
     return str(value)
 
 
-def maybe(number: Number | None) -> Parts:
-    """A number, or a hyphen for none."""
-    return ["-" if number is None else number]
-
-
-def counted(ledger: Ledger, key: str, count: int, group: str, how: str) -> Number:
-    """A count of runs."""
-    return ledger.number(key, count, group, how, plain(count))
+def picture(name: str, alt: str, caption: str) -> Picture:
+    """A figure whose caption is plain text."""
+    return Picture(name, alt, [caption])

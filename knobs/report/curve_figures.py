@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from knobs import stats
+from knobs.report import style
 from knobs.report.panels import finish, grid_of
 from knobs.report.record import AblationRecord, CellRecord
 from knobs.report.space import Knob
@@ -26,7 +27,16 @@ def learning_curves(record: AblationRecord) -> Figure:
             if steps:
                 axes.fill_between(steps, values.min(0), values.max(0), color=drawn.colour, alpha=0.18, lw=0)
             mean = values.mean(0) if steps else []
-            axes.plot(steps, mean, color=drawn.colour, marker=drawn.marker, ms=2.2, lw=1.1, label=drawn.name)
+            axes.plot(
+                steps,
+                mean,
+                color=drawn.colour,
+                marker=drawn.marker,
+                ms=2.2,
+                lw=1.1,
+                label=drawn.name,
+                markevery=style.some(steps),
+            )
     return finish(made, used, by, "optimizer step", label(record.metric))
 
 
@@ -69,7 +79,9 @@ def nuisance(record: AblationRecord, knob: Knob) -> Figure:
             won = [i for i, (_, _, wins) in enumerate(tried) if wins]
             axes.plot([x[i] for i in won], [y[i] for i in won], "o", mfc="none", mec=INK, mew=0.7, ms=6, zorder=5)
         if not knob.choices:
-            axes.set_xscale("log" if knob.log else "linear")
+            if knob.log:
+                axes.set_xscale("log")
+                style.log_axis(axes.xaxis, knob.low, knob.high)
             axes.set_xlim(*_widened(knob))
     return finish(made, used, by, short(knob.name, 40), label(record.metric))
 

@@ -23,12 +23,14 @@ def load(tracker: Tracker, name: str) -> AblationRecord | StudyRecord:
     if told["kind"] == "ablation":
         cells = _cells(tracker, where, told)
         lines = _references(tracker, where, told)
-        facts = _facts(tracker, [run.row for cell in cells for run in cell.runs])
-        return AblationRecord(name, told, parent, readers, *facts, cells, lines, _decided(tracker, parent))
+        packages, machines = _facts(tracker, [run.row for cell in cells for run in cell.runs])
+        decided = _decided(tracker, parent)
+        return AblationRecord(name, told, parent, readers, packages, machines, cells, lines, decided)
     rows = tracker.search(f"tags.`mlflow.parentRunId` = '{parent.id}' and tags.`knobs.kind` = 'trial'", where)
     past = histories.read(tracker, rows)
     trials = [Ran(f"t{int(row.tags['knobs.trial']):03d}", row, past[row.id]) for row in _by(rows, "knobs.trial")]
-    return StudyRecord(name, told, parent, readers, *_facts(tracker, rows), trials, _space(told["space"], trials))
+    packages, machines = _facts(tracker, rows)
+    return StudyRecord(name, told, parent, readers, packages, machines, trials, _space(told["space"], trials))
 
 
 def _definition(tracker: Tracker, parent: Row, name: str) -> dict[str, Any]:

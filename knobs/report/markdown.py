@@ -6,9 +6,22 @@ import re
 from collections.abc import Sequence
 
 from knobs.report.document import (
-    Anchor, Block, Bullets, Code, Document, Fence, Folded, Inline, Link, Number, Paragraph, Parts, Picture, Strong,
+    Anchor,
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Fence,
+    Folded,
+    Inline,
+    Link,
+    Number,
+    Paragraph,
+    Parts,
+    Picture,
+    Strong,
     Table,
-)  # fmt: skip
+)
 
 PICTURE_WIDTH = 560
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
 
 from knobs.report.document import Block, Document, Inline
 from knobs.report.receipts import slug
@@ -36,8 +35,11 @@ def _kind(part: Inline | Block) -> str:
     return type(part).__name__.lower()
 
 
-def inlined(svg: str, name: str) -> Markup:
-    """An SVG as part of a page: its ids its own, its ink the page's, its size the column's."""
+def inlined(svg: str, name: str) -> str:
+    """An SVG as part of a page: its ids its own, its ink the page's, its size the column's.
+
+    It was drawn by ourselves, and names in it are shapes, not text: so the template may take it as it is.
+    """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
@@ -48,4 +50,4 @@ def inlined(svg: str, name: str) -> Markup:
         body = body.replace(colour, f"var(--{variable})")
     body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
     body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
-    return Markup(re.sub(r"\n\s*", "\n", body).strip())  # drawn by ourselves: names in it are shapes, not text
+    return re.sub(r"\n\s*", "\n", body).strip()

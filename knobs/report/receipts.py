@@ -73,7 +73,7 @@ def signed(value: float) -> str:
 
 def p_text(p: float) -> str:
     """A p-value, two digits that matter."""
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.995 else "1"
+    return "< 0.0001" if p < 1e-4 else f"{p:#.2g}" if p < 0.995 else "1"
 
 
 def slug(text: str) -> str:
@@ -81,6 +81,16 @@ def slug(text: str) -> str:
     simple = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
     same = simple == text.lower().replace(" ", "-")
     return simple if same else f"{simple}-{hashlib.sha256(text.encode()).hexdigest()[:6]}".strip("-")
+
+
+def folder_name(name: str) -> str:
+    """A folder's name for a study or an ablation: its own where that is safe in any path, else a slug."""
+    return name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) else slug(name)
+
+
+def is_report_path(path: str) -> bool:
+    """Whether a path is one that reports write: nothing outside of a report's folder can be."""
+    return bool(re.fullmatch(r"(figures/)?[a-z0-9-]+\.(md|html|csv|tex|svg|png)", path))
 
 
 def run_receipt(run: Ran) -> dict[str, Any]:

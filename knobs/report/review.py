@@ -127,7 +127,8 @@ def uncommitted(runs: Sequence[Ran]) -> Finding:
     if none:
         return Finding(title, False, [f"{none} runs were made outside of a repository: their code is known by hash."])
     if diffs:
-        kept = f"the working tree differed from its commit ({len(diffs)} different diffs)"
+        several = f" in {len(diffs)} ways" if len(diffs) > 1 else ""
+        kept = f"the working tree differed from its commit{several}"
         return Finding(title, False, [kept, "; the diffs are kept with the runs, the code hash tells which code ran."])
     return Finding(title, True, ["every run was made from a clean commit."])
 

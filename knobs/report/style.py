@@ -13,8 +13,9 @@ import matplotlib as mpl
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 WIDTH = 3.35
 """Inches: a column of a paper."""
@@ -41,6 +42,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "axes.facecolor": "none",
     "grid.color": GRID,
     "grid.linewidth": 0.5,
     "xtick.color": INK,
@@ -123,10 +125,33 @@ def ordered_axis(axes: Axes, positions: Sequence[float], names: Sequence[str]) -
     axes.set_xticks(list(positions), list(names))
 
 
+def log_axis(axis: Axis, low: float, high: float) -> None:
+    """Plain numbers as ticks: powers of ten, and 2 and 5 times them where there are few."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if math.log10(high / low) < 1.7 else (1,)
+    ticks = [tick for d in decades for s in steps if low * 0.999 <= (tick := s * 10.0**d) <= high * 1.001]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(FixedLocator([s * 10.0**d for d in decades for s in range(2, 10)]))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
+    """A log axis upwards where values span decades."""
+    if spans_decades(values):
+        axes.set_yscale("log")
+        log_axis(axes.yaxis, min(values), max(values))
+
+
 def shades(count: int) -> list[Any]:
     """Colours for ordered levels, from dark to light, none so dark or light that it is lost on black or white."""
     ramp = mpl.colormaps["viridis"]
-    return [ramp(0.22 + 0.56 * (i / max(1, count - 1))) for i in range(count)]
+    return [ramp(0.3 + 0.47 * (i / max(1, count - 1))) for i in range(count)]
+
+
+def some(points: Sequence[object]) -> int:
+    """Every so-many-th point gets a mark: about ten."""
+    return max(1, len(points) // 10)
 
 
 def short(text: str, most: int = 28) -> str:

@@ -138,7 +138,14 @@ def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
 
 
 study = Study(
-    baseline=BASELINE, space=space, metric="val/r2", direction="maximize", trials=10, sampler="random", pruner="none"
+    baseline=BASELINE,
+    space=space,
+    metric="val/r2",
+    direction="maximize",
+    trials=8,
+    seed=5,
+    sampler="random",
+    pruner="none",
 )
 '''
 
