@@ -25,7 +25,7 @@ from knobs import provenance  # noqa: E402
 from knobs.launch.devices import available_cpus  # noqa: E402
 
 QUICK = ("study", "quick", "--trials", "8")
-REAL = ("study", "mnist1d_mlp", "--trials", "24", "--training.max_steps", "600")
+REAL = ("study", "mnist1d_mlp", "--trials", "24")
 RESULT = ROOT / "benchmarks" / "results" / "torture.md"
 
 
@@ -74,12 +74,13 @@ def head(seconds: float) -> list[str]:
         "",
         "Written by `python benchmarks/torture.py`; do not edit. Real processes, real signals, real SQLite.",
         "",
-        f"{machine['processor']}, {available_cpus()} cores, {platform.system()}; Python {machine['python']}, {versions};"
-        f" {seconds / 60:.0f} minutes.",
+        f"{machine['processor']}, {available_cpus()} cores, {platform.system()}; Python {machine['python']},",
+        f"{versions}; {seconds / 60:.0f} minutes.",
         "",
-        "After every launch: nothing RUNNING in MLflow or Optuna, states as the table in the README says, no worker",
-        "left. After every study: each trial ended, one MLflow run a trial, every value acknowledged before a hit there",
-        "unchanged, curves and `knobs status --csv` equal to the undisturbed study's to the last bit, no scratch files.",
+        "After every launch that did not end by `kill -9`: nothing RUNNING in MLflow or Optuna's store, each state as",
+        "the design's table says, no worker left. After every study: each trial ended, one MLflow run a trial, every",
+        "value that was acknowledged before a hit there unchanged; curves, Optuna's trials and `knobs status --csv`",
+        "equal to the undisturbed study's to the last bit; no scratch files.",
         "",
     ]
 

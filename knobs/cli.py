@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -72,19 +73,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     one.add_argument("--dry-run", action="store_true", help="print cells, trials, seeds and an estimate of the time")
     _machine(one)
 
-    one = command("report", "write the report of an ablation or a study, with the runs behind every number")
-    one.add_argument("name", help="a recorded ablation or study")
-    one.add_argument("--out", metavar="DIR", help="where to (mlruns/reports/NAME)")
-    one.add_argument("--check", action="store_true", help="compare the report that is there with the store, every byte")
-    one.add_argument("--against", metavar="DIR", help="compare with a report made elsewhere, number by number")
-    one.add_argument("--small", action="store_true", help="Markdown, SVG, CSV and receipts: what is worth committing")
-
-    one = command("reproduce", "train a run again and compare every recorded value, bit by bit")
-    one.add_argument("run", nargs="?", metavar="RUN_ID", help="a recorded run")
-    one.add_argument("--cell", metavar="LABEL", help="the seeds of this cell of a report")
-    one.add_argument("--report", metavar="DIR", help="the report's folder")
-    one.add_argument("--devices", default="auto", help="auto, cpu:N, cuda:0,1, mps (auto)")
-    one.epilog = "--training.threads N trains with another thread count, and says so first"
+    _reporting(command)
 
     one = command("status", "show studies and runs, or one study's trials")
     one.add_argument("name", nargs="?", help="a study")
@@ -101,6 +90,22 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     one.add_argument("--larger-than", metavar="SIZE", help="checkpoints larger than this: 10M, 1G")
     one.add_argument("--dry-run", action="store_true", help="say what would go")
     return top, made
+
+
+def _reporting(command: Callable[[str, str], Parser]) -> None:
+    one = command("report", "write the report of an ablation or a study, with the runs behind every number")
+    one.add_argument("name", help="a recorded ablation or study")
+    one.add_argument("--out", metavar="DIR", help="where to (mlruns/reports/NAME)")
+    one.add_argument("--check", action="store_true", help="compare the report that is there with the store, every byte")
+    one.add_argument("--against", metavar="DIR", help="compare with a report made elsewhere, number by number")
+    one.add_argument("--small", action="store_true", help="Markdown, SVG, CSV and receipts: what is worth committing")
+
+    one = command("reproduce", "train a run again and compare every recorded value, bit by bit")
+    one.add_argument("run", nargs="?", metavar="RUN_ID", help="a recorded run")
+    one.add_argument("--cell", metavar="LABEL", help="the seeds of this cell of a report")
+    one.add_argument("--report", metavar="DIR", help="the report's folder")
+    one.add_argument("--devices", help="auto, cpu:N, cuda:0,1, mps (the kind that it was recorded on)")
+    one.epilog = "--training.threads N trains with another thread count, and says so first"
 
 
 def _machine(one: Parser) -> None:
@@ -283,13 +288,11 @@ def _reproduce(options: argparse.Namespace, typed: dict[str, str]) -> None:
         raise BadInputError(f"--{wrong[0]}: a reproduction changes no knob but training.threads; see knobs run --from")
     threads = count("--training.threads", typed["training.threads"]) if typed else None
     from knobs.launch import reproduce
-    from knobs.launch.session import session
 
-    with session(options.devices, 1, fresh=True) as opened:
-        if options.run is not None:
-            reproduce.run(opened, options.run, threads)
-        else:
-            reproduce.cell(opened, options.cell, Path(options.report), threads)
+    if options.run is not None:
+        reproduce.run(options.run, options.devices, threads)
+    else:
+        reproduce.cell(options.cell, Path(options.report), options.devices, threads)
 
 
 def _status(options: argparse.Namespace, _: dict[str, str]) -> None:

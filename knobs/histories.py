@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from knobs.stores import retry
 from knobs.tracking import Row, Tracker
 
 Points = list[tuple[int, float]]
 """Step and value, in order of steps."""
+
+History = Mapping[str, Points]
+"""Metric -> every value."""
 
 _MANY = 500
 """Runs asked for in one query."""
@@ -20,6 +24,30 @@ def read(tracker: Tracker, rows: Sequence[Row]) -> dict[str, dict[str, Points]]:
     if tracker.places.tracking_uri is None:
         return retry(lambda: _from_file(tracker, [row.id for row in rows]))
     return {row.id: {name: tracker.curve(row.id, name) for name in sorted(row.metrics)} for row in rows}
+
+
+def values_hash(history: History) -> str:
+    """Hash over every recorded value, `system/` apart; equal exactly when all bits are."""
+    digest = hashlib.sha256()
+    for metric, points in compared(history).items():
+        digest.update(f"{metric} {[(step, value.hex()) for step, value in points]}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def compared(history: History) -> dict[str, Points]:
+    """What must come out the same: all but the clock, by name."""
+    return {metric: history[metric] for metric in sorted(history) if not metric.startswith("system/")}
+
+
+def first_difference(old: History, new: History) -> str:
+    """The first value, in order of steps, that is not the same to the last bit; empty where all are."""
+    a, b = ({(s, name): v for name, points in compared(h).items() for s, v in points} for h in (old, new))
+    for step, name in sorted(a.keys() | b.keys()):
+        was, now = a.get((step, name)), b.get((step, name))
+        if was is None or now is None or was.hex() != now.hex():
+            texts = ["not there" if value is None else repr(value) for value in (was, now)]
+            return f"{name} at step {step}: {texts[0]} recorded, {texts[1]} now"
+    return ""
 
 
 def _from_file(tracker: Tracker, ids: Sequence[str]) -> dict[str, dict[str, Points]]:

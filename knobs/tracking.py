@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from knobs.errors import BadInputError, KnobsError, StoreError
 from knobs.places import Places, without_password
@@ -45,6 +46,7 @@ class Row:
     """One recorded run as it is read back: MLflow's fields under our words."""
 
     id: str
+    experiment: str
     name: str
     status: str
     tags: dict[str, str]
@@ -58,6 +60,12 @@ class Row:
     def state(self) -> str:
         """`knobs.state`."""
         return self.tags.get("knobs.state", "")
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its artifacts lie, if that is on this machine."""
+        scheme, _, path = self.artifacts.rpartition("://")
+        return Path(unquote(path) if scheme else path) if scheme in ("", "file") else None
 
 
 class Tracker:
@@ -179,6 +187,9 @@ class Tracker:
 
     def artifact(self, run: str, path: str) -> Path:
         """A local copy (or the file itself) of an artifact. Raises `BadInputError` where it is gone."""
+        folder = self.get(run).folder
+        if folder is not None and (folder / path).exists():
+            return folder / path
         try:
             return Path(self._retry(lambda: self.client.download_artifacts(run, path)))
         except (OSError, KnobsError, MlflowException) as error:
@@ -261,6 +272,7 @@ def is_single(name: str) -> bool:
 def _row(run: Run) -> Row:
     return Row(
         id=run.info.run_id,
+        experiment=str(run.info.experiment_id),
         name=run.info.run_name,
         status=run.info.status,
         tags=dict(run.data.tags),

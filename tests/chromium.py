@@ -42,7 +42,7 @@ class Chromium:
         flags = [*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"]
         script = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'  # where the browser looks for its pipe
         self._process = subprocess.Popen(
-            ["sh", "-c", script, "sh", PROGRAM, *flags],
+            ["bash", "-c", script, "bash", PROGRAM, *flags],  # other shells know no file descriptor above 9
             pass_fds=(theirs_in, theirs_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -57,15 +57,19 @@ class Chromium:
         self._session = ""
         self.requests: list[str] = []
         self.errors: list[str] = []
-        target = next(t for t in self._call("Target.getTargets")["targetInfos"] if t["type"] == "page")
-        attached = self._call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-        self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Network"):
-            self._call(f"{domain}.enable")
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self._call("Emulation.setDeviceMetricsOverride", **size)
+        self._size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
 
     def __enter__(self) -> Self:
+        try:
+            target = next(t for t in self._call("Target.getTargets")["targetInfos"] if t["type"] == "page")
+            attached = self._call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+            self._session = attached["sessionId"]
+            for domain in ("Page", "Runtime", "Network"):
+                self._call(f"{domain}.enable")
+            self._call("Emulation.setDeviceMetricsOverride", **self._size)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

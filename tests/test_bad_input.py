@@ -29,7 +29,6 @@ EARLY: list[tuple[list[str], list[str]]] = [
     (["study", "mnist1d_mlp", "--as", "../x"], ["'../x' is no name"]),
     (["study", "mnist1d_mlp", "--model.width", "8", "--model.width", "9"], ["--model.width is given twice"]),
     (["run", "mnist1d_mlp", "--model.width"], ["--model.width needs a value"]),
-    (["status"], ["nothing is recorded yet", "knobs study NAME"]),
 ]
 
 
@@ -39,6 +38,7 @@ def test_what_is_seen_at_once(arguments: list[str], said: list[str], tmp_path: P
 
 
 LATE: list[tuple[list[str], list[str]]] = [
+    (["status"], ["nothing is recorded yet", "knobs study NAME"]),
     (["study", "mnist1d_mlp", "--model.wdith", "8"], ["model.wdith", "did you mean model.width?"]),
     (["study", "mnist1d_mlp", "--optimizer.lr", "0"], ["optimizer.lr = '0'", "greater than 0"]),
     (["study", "mnist1d_mlp", "--model.width", "4000"], ["outside its own space", "model.width = 4000"]),
@@ -63,7 +63,8 @@ MORE: list[tuple[list[str], list[str]]] = [
 
 @pytest.mark.parametrize(("arguments", "said"), LATE, ids=lambda value: " ".join(value)[:40])
 def test_what_needs_the_study(arguments: list[str], said: list[str], tmp_path: Path) -> None:
-    refused(quick(*arguments, *CPU, store=tmp_path / "m"), tmp_path / "m", *said)
+    devices = CPU if arguments[0] in ("run", "study") else ()
+    refused(quick(*arguments, *devices, store=tmp_path / "m"), tmp_path / "m", *said)
 
 
 @pytest.mark.slow
@@ -113,7 +114,13 @@ FILES: dict[str, tuple[str, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), FILES.values(), ids=FILES)
+AT_ONCE = ("raises", "two studies", "a recurrent network on vectors")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [pytest.param(*case, id=name, marks=[] if name in AT_ONCE else pytest.mark.slow) for name, case in FILES.items()],
+)
 def test_a_broken_file_of_ones_own(text: str, said: list[str], tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "own.py").write_text(text)
@@ -132,15 +139,11 @@ def foreign(path: Path) -> None:
     connection.close()
 
 
-def of_another_version(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("update alembic_version set version_num = 'ffffffffffff'")
-    connection.commit()
-    connection.close()
-
-
-@pytest.mark.parametrize("kind", ["text", "foreign"])
-@pytest.mark.parametrize("arguments", [["study", "mnist1d_mlp", *CPU], ["status"], ["clean"]], ids=lambda a: str(a[0]))
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [("text", ["study", "mnist1d_mlp", *CPU]), ("foreign", ["run", "credit_mlp", *CPU]), ("foreign", ["status"])],
+    ids=["study", "run", "status"],
+)
 def test_a_file_that_is_no_store(kind: str, arguments: list[str], tmp_path: Path) -> None:
     store = tmp_path / "m"
     store.mkdir()

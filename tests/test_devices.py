@@ -163,6 +163,7 @@ def is_ready(_worker: Worker, message: Any) -> bool:
     return isinstance(message, tuple) and message[0] == "ready"
 
 
+@pytest.mark.slow
 def test_a_workers_environment_is_set_before_torch_is_imported(pool: Callable[..., LocalPool], tmp_path: Path) -> None:
     started = pool(*parse("cpu:1"))
     _, environment = until(started, is_ready)

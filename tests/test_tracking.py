@@ -20,6 +20,9 @@ from knobs.tracking import Tracker
 @pytest.fixture(scope="module")
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     folder = tmp_path_factory.mktemp("project")
+    (folder / "mlruns").mkdir()
+    for name in (".mlflow-123.db", ".mlflow-123.db-journal"):  # a start that was killed left these
+        (folder / "mlruns" / name).write_bytes(b"half")
     return Tracker(Places(folder, folder / "mlruns"))
 
 
@@ -179,13 +182,8 @@ def test_a_folder_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> Non
         Tracker(Places(tmp_path, tmp_path / "file" / "mlruns"))
 
 
-def test_what_a_killed_start_left_is_cleared_away(tmp_path: Path) -> None:
-    places = Places(tmp_path, tmp_path / "mlruns")
-    places.folder.mkdir()
-    (places.folder / ".mlflow-123.db").write_bytes(b"half")
-    (places.folder / ".mlflow-123.db-journal").write_bytes(b"half")
-    Tracker(places)
-    assert sorted(path.name for path in places.folder.glob("*mlflow*")) == ["mlflow.db"]
+def test_what_a_killed_start_left_is_cleared_away(tracker: Tracker) -> None:
+    assert [path.name for path in tracker.places.folder.glob("*mlflow*")] == ["mlflow.db"]
 
 
 START = """

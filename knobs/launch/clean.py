@@ -33,16 +33,18 @@ def clean(*, older_than: float | None, larger_than: float | None, dry_run: bool)
         if folder.name not in alive:
             freed += _remove(folder, dry_run)
     if older_than is not None or larger_than is not None:
-        for row in tracker.search("tags.`knobs.kind` = 'trial'"):
+        trials = tracker.search("tags.`knobs.kind` = 'trial'")
+        kept = {r.tags.get("knobs.reused_from", r.id) for r in trials if r.tags.get("knobs.winner") == "true"}
+        for row in (row for row in trials if row.id not in kept):
             freed += _checkpoints(row, older_than, larger_than, dry_run)
     say(f"{'would free' if dry_run else 'freed'} {freed / 1e6:.1f} MB")
 
 
 def _checkpoints(row: Row, older_than: float | None, larger_than: float | None, dry_run: bool) -> int:
-    if row.end_ms is None or row.tags.get("knobs.winner") == "true" or not row.artifacts.startswith(("/", "file:")):
+    if row.end_ms is None or row.folder is None:
         return 0
     freed = 0
-    for file in sorted((Path(row.artifacts.removeprefix("file://")) / "checkpoints").glob("*")):
+    for file in sorted((row.folder / "checkpoints").glob("*")):
         old = older_than is None or time.time() - row.end_ms / 1000 > older_than
         large = larger_than is None or file.stat().st_size > larger_than
         if old and large:

@@ -75,6 +75,14 @@ class Driver:
                 self._stop()
             raise
 
+    def environment(self) -> dict[str, str]:
+        """What the first worker says of its device, versions and flags; waits until it does."""
+        while not self._environments:
+            signals.check()
+            for worker, message in self.pool.wait(0.2):
+                self._handle(worker, message)
+        return next(iter(self._environments.values()))
+
     def flush(self) -> None:
         """Write what has been heard; it is acknowledged when this returns."""
         for task in self.tasks.values():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from knobs import data, picture, provenance, signals
 from knobs.config import RunConfig
+from knobs.errors import BadInputError
 from knobs.job import Outcome, Record
 from knobs.launch import notes
 from knobs.launch.task import ENDS, Task
@@ -102,8 +103,18 @@ class Recorder:
         return found[0] if found else None
 
     def reuse(self, task: Task, source: Row) -> Outcome | None:
-        """Carry a finished run's values over; None where the test split has yet to be read with its checkpoint."""
-        task.reused_from = source.tags.get("knobs.reused_from", source.id)
+        """Carry a finished run's values over; None where a worker has to read the test split with its checkpoint.
+
+        None too, and nothing carried, where that checkpoint is gone: then it is trained again.
+        """
+        holder = source.tags.get("knobs.reused_from", source.id)
+        weights: Path | None = None
+        if task.test and not any(name.startswith("test/") for name in source.metrics):
+            try:
+                weights = self.tracker.artifact(holder, "checkpoints/best.ckpt")
+            except BadInputError:
+                return None
+        task.reused_from = holder
         steps: dict[int, tuple[int, dict[str, float]]] = {}
         for name in source.metrics:
             if not is_single(name):
@@ -119,10 +130,10 @@ class Recorder:
         tested = {name: value for name, value in summary.items() if name.startswith("test/")}
         summary = {name: value for name, value in summary.items() if name not in tested}
         best_step = int(summary["best/step"])
-        if task.test and not tested:
+        if weights is not None:
             self.flush(task)
             task.carried = summary
-            task.evaluate = self.tracker.artifact(task.reused_from, "checkpoints/best.ckpt")
+            task.evaluate = weights
             return None
         summary |= tested if task.test else {}
         drawn = picture.draw(records, best_step)

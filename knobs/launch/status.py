@@ -11,11 +11,15 @@ from knobs.errors import BadInputError
 from knobs.launch.links import say_links
 from knobs.launch.session import how_to_call, say
 from knobs.launch.tables import console, searched, short
-from knobs.recorded import open_store, trials_of
+from knobs.recorded import experiments, open_store, trials_of
 from knobs.tracking import Row, Tracker
 
 SAME = {"reused": "finished"}
 """States that differ by how a value was come by, not in the value."""
+
+
+MOST_RUNS = 100
+"""Single runs that are listed, the newest."""
 
 
 def show(name: str | None, *, as_csv: bool) -> None:
@@ -68,18 +72,24 @@ def _overview(tracker: Tracker) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("name", "kind", "state", "done", "best", "trial or run"):
         table.add_column(title, justify="right" if title in ("done", "best") else "left")
-    for experiment in tracker.experiments():
-        if experiment.name == "Default":
-            continue
-        for row in tracker.search("tags.`knobs.kind` = 'study'", experiment.experiment_id):
-            if "knobs.retired" in row.tags:
-                continue
-            metric = row.params.get("metric", "")
-            best = row.metrics.get(f"best/{metric}")
-            done = int(row.metrics.get("trials/done", 0))
-            shown = "-" if best is None else f"{metric} {best:.4f}"
-            table.add_row(experiment.name, "study", row.state, str(done), shown, row.tags.get("knobs.best_trial", ""))
-        for row in tracker.search("tags.`knobs.kind` = 'run'", experiment.experiment_id, limit=20):
-            values = [f"{k} {v:.4f}" for k, v in row.metrics.items() if k.startswith("best/val/") and "loss" not in k]
-            table.add_row(experiment.name, "run", row.state, "", "".join(values[:1]).removeprefix("best/"), row.id)
+    names = {number: name for name, number in experiments(tracker).items()}
+    rows = tracker.search("tags.`knobs.kind` = 'study'") + tracker.search("tags.`knobs.kind` = 'ablation'")
+    rows = [row for row in rows if "knobs.retired" not in row.tags]  # one search for all: each costs as much as many
+    rows += tracker.search("tags.`knobs.kind` = 'run'", limit=MOST_RUNS)
+    for number, name in names.items():
+        for row in (row for row in rows if row.experiment == number):
+            table.add_row(name, row.tags["knobs.kind"], row.state, *_line(row))
     console().print(table)
+
+
+def _line(row: Row) -> tuple[str, str, str]:
+    """How much is done, what came of it, and where to look."""
+    if row.tags["knobs.kind"] == "study":
+        metric = row.params.get("metric", "")
+        best = row.metrics.get(f"best/{metric}")
+        shown = "-" if best is None else f"{metric} {best:.4f}"
+        return str(int(row.metrics.get("trials/done", 0))), shown, row.tags.get("knobs.best_trial", "")
+    if row.tags["knobs.kind"] == "ablation":
+        return str(int(row.metrics.get("runs/done", 0))), row.tags.get("knobs.verdicts", "-"), ""
+    values = [f"{k} {v:.4f}" for k, v in row.metrics.items() if k.startswith("best/val/") and "loss" not in k]
+    return "", "".join(values[:1]).removeprefix("best/"), row.id

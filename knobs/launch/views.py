@@ -2,7 +2,8 @@
 
 MLflow's page takes a view in two ways. A deep link carries filter, order, and table or charts in its query. A *shared
 view* is a tag of the experiment, `mlflow.sharedViewState.<key>`, whose JSON also says which columns and charts there
-are; the page lists it by name in its menu "Views". The tag is undocumented: its fields are what MLflow 3.17 reads. Where
+are; the page lists it by name in its menu "Views". The tag is undocumented: its fields are what MLflow 3.17 reads.
+Where
 a query filters, MLflow does not look at the shared view: a link is one or the other, and a page that is reloaded, its
 query filled in by then, keeps filter and order but not the columns.
 """

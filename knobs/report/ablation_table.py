@@ -42,7 +42,7 @@ def shown(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger) -
         if row.parameters is not None:
             text = f"{row.parameters:,}"
             size = [ledger.number(f"{key}/parameters", row.parameters, group, "trainable parameters", text)]
-        seeds: Parts = [n, *([" (", lost, " lost)"] if row.lost else [])]
+        seeds: Parts = [n, " (", lost, " lost)"] if row.lost else [n]
         first: Parts = [Link(name, f"#receipt-{slug(name)}"), base]
         lines.append([first, spread, gap, p, seeds, size])
     return Table(head, lines)

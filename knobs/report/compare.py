@@ -37,6 +37,8 @@ def check(tracker: Tracker, name: str, folder: Path) -> Found:
     _, files = build(tracker, name, small=bool(old.get("small")))
     new = json.loads(files[receipts.FILE])
     found = Found()
+    found.differences += _runs(old, new, by_id=True)
+    found.differences += _numbers(old, new, ("the report", "the store"))
     for path, data in files.items():
         if path not in (TIMES, receipts.FILE):
             found.differences += _file(folder / path, path, data, old["files"].get(path))
@@ -44,8 +46,6 @@ def check(tracker: Tracker, name: str, folder: Path) -> Found:
     found.differences += [
         f"{path}: is no part of the report" for path in sorted(extra) if receipts.is_report_path(path)
     ]
-    found.differences += _numbers(old, new, ("the report", "the store"))
-    found.differences += _runs(old, new, by_id=True)
     if not found.differences and (folder / receipts.FILE).read_bytes() != files[receipts.FILE]:
         parts = [key for key in {**old, **new} if old.get(key) != new.get(key)] or ["its layout"]
         found.differences.append(f"{receipts.FILE}: differs in {', '.join(parts)}")
@@ -56,7 +56,7 @@ def check(tracker: Tracker, name: str, folder: Path) -> Found:
 def against(tracker: Tracker, name: str, folder: Path) -> Found:
     """Compare numbers and runs with a report made elsewhere: by key and digest, since ids differ between stores."""
     old = _receipts(folder)
-    content, files = build(tracker, name, small=True)
+    _, files = build(tracker, name, small=True)
     new = json.loads(files[receipts.FILE])
     found = Found()
     for path, digest in old["files"].items():
@@ -68,9 +68,8 @@ def against(tracker: Tracker, name: str, folder: Path) -> Found:
             "the definitions differ: question, factors, claims, budget or fixed knobs are not the same"
         )
     found.remarks += _provenance(old, new)
-    found.differences += _numbers(old, new, ("there", "here"))
     found.differences += _runs(old, new, by_id=False)
-    del content
+    found.differences += _numbers(old, new, ("there", "here"), leave="review/mixed/")  # provenance, said above
     numbers, runs = len(new["numbers"]), len(new["runs"])
     found.same = f"{numbers} numbers, {runs} runs by digest and every recorded value of their curves"
     return found
@@ -117,9 +116,11 @@ def _lines(old: bytes, new: bytes) -> list[str]:
     return shown[:MOST_LINES]
 
 
-def _numbers(old: Mapping[str, Any], new: Mapping[str, Any], places: tuple[str, str]) -> list[str]:
+def _numbers(old: Mapping[str, Any], new: Mapping[str, Any], places: tuple[str, str], *, leave: str = " ") -> list[str]:
     found = []
     for key in sorted({**old["numbers"], **new["numbers"]}):
+        if key.startswith(leave):
+            continue
         a, b = old["numbers"].get(key), new["numbers"].get(key)
         if a is None or b is None:
             only, entry = (places[1], b) if a is None else (places[0], a)
@@ -148,17 +149,26 @@ def _runs(old: Mapping[str, Any], new: Mapping[str, Any], *, by_id: bool) -> lis
             where = f"is in {there} and not in {here}" if b is None else f"is in {here} and not in {there}"
             found.append(f"run {known['id']} ({key}): {where}")
             continue
-        if by_id:
-            changed = [f"{name} {a.get(name)!r} -> {b.get(name)!r}" for name in b if _alters(name, a, b)]
-        else:
-            changed = _changed(a, b)
+        changed = _altered(a, b) if by_id else _changed(a, b)
         if changed:
             found.append(f"run {b['id']} ({key}): {'; '.join(changed)}")
     return found
 
 
-def _alters(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    return bool(a.get(name) != b.get(name))
+def _altered(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """What of a run's receipt the store now says otherwise."""
+    found = [f"{name} was {a['single'].get(name)!r}, is {b['single'].get(name)!r}" for name in _unlike(a, b)]
+    others = [name for name in {**a, **b} if name not in ("single", "values") and a.get(name) != b.get(name)]
+    found += [f"{name} was {a.get(name)!r}, is {b.get(name)!r}" for name in others]
+    if a["values"] != b["values"] and not found:
+        found = ["a value of its curves is another"]
+    return found
+
+
+def _unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Single values that differ."""
+    names = sorted({**a["single"], **b["single"]})
+    return [name for name in names if a["single"].get(name) != b["single"].get(name)]
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
@@ -167,11 +177,7 @@ def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
         return [f"another config or data (digest {a['digest'][:12]} there, {b['digest'][:12]} here)"]
     if a["values"] == b["values"]:
         return []
-    singles = [
-        f"{name} {a['single'].get(name)!r} there, {b['single'].get(name)!r} here"
-        for name in sorted({**a["single"], **b["single"]})
-        if a["single"].get(name) != b["single"].get(name)
-    ]
+    singles = [f"{name} {a['single'].get(name)!r} there, {b['single'].get(name)!r} here" for name in _unlike(a, b)]
     return singles or ["the same at the chosen checkpoint, but its curves differ"]
 
 

@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from knobs.histories import values_hash
 from knobs.report.document import Number
 from knobs.report.record import Ran
 
@@ -115,15 +116,6 @@ def run_receipt(run: Ran) -> dict[str, Any]:
         "values": values_hash(run.history),
     }
     return receipt
-
-
-def values_hash(history: Mapping[str, Sequence[tuple[int, float]]]) -> str:
-    """Hash over every recorded value of every curve, `system/` apart; equal exactly when all bits are."""
-    digest = hashlib.sha256()
-    for metric in sorted(history):
-        if not metric.startswith("system/"):
-            digest.update(f"{metric} {[(step, value.hex()) for step, value in history[metric]]}\n".encode())
-    return digest.hexdigest()[:32]
 
 
 def to_json(receipts: Mapping[str, Any]) -> str:

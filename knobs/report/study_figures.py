@@ -34,7 +34,7 @@ def history(record: StudyRecord) -> Figure:
     if pruned:
         x = [int(t.tag("trial")) for t in pruned]
         y = [t.row.metrics[record.metric] for t in pruned]
-        axes.plot(x, y, "x", color=PRUNED, ms=size, mew=0.8, label="pruned, at its last value")
+        axes.plot(x, y, "x", color=PRUNED, ms=size, mew=0.8, label="pruned (last value)")
     axes.plot(numbers, values, "o", color=FINISHED, ms=size, mew=0, alpha=0.85, label="finished")
     if values:
         best = np.maximum.accumulate(values) if record.maximize else np.minimum.accumulate(values)
@@ -132,7 +132,11 @@ def curves(record: StudyRecord, drawn: Sequence[tuple[str, Ran]]) -> Figure:
     for i, (name, trial) in enumerate(drawn):
         points = trial.curve(record.metric)
         x, y = [step for step, _ in points], [value for _, value in points]
-        look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markevery": style.some(x)}
+        look: dict[str, Any] = {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "markevery": style.some(x),
+        }
         axes.plot(x, y, ms=2.6, lw=1.1, label=name, **look)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(label(record.metric))

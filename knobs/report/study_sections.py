@@ -49,7 +49,8 @@ def best_table(record: StudyRecord, ledger: Ledger) -> Table:
                 key, text = f"trial/{trial.key}/{name}", f"{chosen:.4g}"
                 cells.append([ledger.number(key, float(chosen), group, f"{name} of the trial", text)])
         rows.append(cells)
-    return Table(["trial", label(record.metric), "at step", *knobs], rows)
+    words = {3 + i for i, name in enumerate(knobs) if record.space[name].choices}
+    return Table(["trial", label(record.metric), "at step", *knobs], rows, left=frozenset({0} | words))
 
 
 def files_note() -> Block:
@@ -96,8 +97,8 @@ def slices(figures: Mapping[str, object], top: Sequence[Knob]) -> list[Block]:
         return [Paragraph(["No trial finished."])]
     names = joined([[Code(knob.name)] for knob in top])
     caption: Parts = [
-        "Every finished trial over ", *names, "; darker is later, the best is ringed. A sampler looks where it was "
-        "good, so trials are not spread evenly.",
+        "Every finished trial over ", *names, "; from green (first) to blue (last), the best is ringed. A sampler "
+        "looks where it was good, so trials are not spread evenly.",
     ]  # fmt: skip
     blocks: list[Block] = [Picture("slices", "Every trial over each of the top knobs", caption)]
     if "interactions" in figures:

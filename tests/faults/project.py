@@ -150,7 +150,7 @@ study = Study(
 '''
 
 
-def write(root: Path, *, low: float = 0.01, high: float = 100.0) -> Path:
+def write(root: Path, *, low: float = 0.01, high: float = 1000.0) -> Path:
     """Lay the project out under `root`; `low` and `high` bound the rates of `half`."""
     for folder in ("studies", "models"):
         (root / folder).mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ def diverging(project: Path, folder: Path, trials: int = 100) -> Divergence:
         audit_quiet(store, "half")
         tables.append(table_of("half", project=project, store=store))
     half = trials // 2
-    states = [["diverged" == row_state for row_state in _states(table)] for table in tables]
+    states = [[row_state == "diverged" for row_state in _states(table)] for table in tables]
     return Divergence(sum(states[0]), sum(states[1][:half]), sum(states[1][half:]), time.monotonic() - began)
 
 

@@ -1,0 +1,184 @@
+"""A store of 10,000 runs with a study of 500 trials in it, and how long `report` and `status` take there.
+
+`python -m benchmarks.big_store [FOLDER]`. The rows are written straight into MLflow's tables, as the tracker would
+have them: training 10,000 runs is not what is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json
+
+from knobs import definition, discover, provenance
+from knobs.places import Places
+from knobs.study import Study
+from knobs.tracking import Tracker
+
+RUNS = int(os.environ.get("BENCH_RUNS", "10000"))
+TRIALS = 500
+OTHERS = 19
+"""Studies among which the rest of the runs are divided."""
+POINTS = 23
+"""Validations of a full training."""
+NAME = "mnist1d_mlp"
+KNOBS = str(Path(sys.executable).with_name("knobs"))
+STATES = (("finished", "FINISHED", 0.65), ("pruned", "KILLED", 0.3), ("diverged", "FAILED", 0.05))
+
+
+def make(folder: Path) -> None:
+    """Fill `folder` with a store."""
+    study = discover.the_one(discover.load("studies", NAME), Study)
+    tracker = Tracker(Places(Path.cwd(), folder))
+    sizes = {NAME: TRIALS, **{f"other_{i:02d}": (RUNS - TRIALS) // OTHERS for i in range(OTHERS)}}
+    where = {name: int(tracker.experiment(name)) for name in sizes}
+    asked = list(_asked(study, max(sizes.values())))
+    parents, identity = {}, json.dumps(study.identity())
+    for name, size in sizes.items():
+        tags = {"knobs.kind": "study", "knobs.study": name, "knobs.identity": identity, "knobs.state": "finished"}
+        params = {"metric": study.metric, "direction": study.direction}
+        parents[name] = tracker.create(str(where[name]), name[:18], tags, params)
+        told = definition.of_study(name, study, "A store of many runs.", size)
+        tracker.upload_texts(parents[name], {definition.FILE: definition.to_json(told)})
+        tracker.summary(parents[name], {"trials/done": float(size)})
+        tracker.end(parents[name], "FINISHED", {"knobs.state": "finished"})
+    connection = sqlite3.connect(folder / "mlflow.db")
+    chance = random.Random(0)
+    with connection:
+        connection.execute("pragma synchronous = off")
+        for name, size in sizes.items():
+            for number in range(size):
+                _insert(connection, chance, folder, name, where[name], parents[name], number, asked[number])
+    connection.close()
+    _facts(folder, tracker, parents[NAME])
+
+
+def _asked(study: Study, count: int) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Config, knobs and Optuna's part of as many random trials."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        memory = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        for number in range(count):
+            if number == 0:
+                memory.enqueue_trial(dict(study.baseline.knobs()))
+            trial = memory.ask()
+            config = study.space(trial, study.baseline)
+            shapes = {name: distribution_to_json(d) for name, d in trial.distributions.items()}
+            told = {"params": trial.params, "distributions": shapes, "attrs": {}}
+            yield config.to_json(), config.knobs(), json.dumps(told)
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    chance: random.Random,
+    folder: Path,
+    study: str,
+    experiment: int,
+    parent: str,
+    number: int,
+    asked: tuple[str, dict[str, Any], str],
+) -> None:
+    config, knobs, told = asked
+    run = f"{chance.getrandbits(128):032x}"
+    state, status = ("finished", "FINISHED") if number == 0 else _state(chance)
+    began = 1_790_000_000_000 + number * 1000
+    uri = (folder / "artifacts" / study / run / "artifacts").as_uri()
+    row = (run, f"t{number:03d}", "LOCAL", "knobs", "", "bench", status, began, began + 900, "", "active", uri)
+    connection.execute(f"insert into runs values ({','.join('?' * 14)})", (*row, experiment, None))
+    tags = {
+        "knobs.kind": "trial", "knobs.study": study, "knobs.trial": str(number), "knobs.state": state,
+        "knobs.config": config, "knobs.optuna": told, "knobs.seed": "0", "knobs.attempt": "1",
+        "knobs.digest": f"{chance.getrandbits(256):064x}", "knobs.identity": f"{chance.getrandbits(256):064x}",
+        "knobs.code": "0" * 16, "knobs.data_fingerprint": "0" * 64, "knobs.git_commit": "0" * 40,
+        "knobs.git_dirty": "false", "knobs.diff": "", "knobs.packages": provenance.short_hash(provenance.packages()),
+        "knobs.machine": provenance.short_hash(provenance.machine()), "knobs.execution": "solo",
+        "knobs.device": "cpu", "knobs.device_name": "cpu", "knobs.threads": "1", "knobs.torch": "2.13.0",
+        "knobs.cpu_capability": "AVX2", "mlflow.parentRunId": parent, "mlflow.runName": f"t{number:03d}",
+        "mlflow.source.name": "knobs",
+    }  # fmt: skip
+    connection.executemany("insert into tags values (?, ?, ?)", [(key, value, run) for key, value in tags.items()])
+    entries = [(knob, str(value), run) for knob, value in knobs.items()]
+    connection.executemany("insert into params values (?, ?, ?)", entries)
+    curves, single = _values(chance, state)
+    points = [(k, v, began + s, run, s, 0) for k, curve in curves.items() for s, v in curve]
+    points += [(k, v, began, run, 0, 0) for k, v in single.items()]
+    connection.executemany("insert into metrics values (?, ?, ?, ?, ?, ?)", points)
+    latest = [(k, curve[-1][1], began, curve[-1][0], 0, run) for k, curve in curves.items()]
+    latest += [(k, v, began, 0, 0, run) for k, v in single.items()]
+    connection.executemany("insert into latest_metrics values (?, ?, ?, ?, ?, ?)", latest)
+
+
+def _state(chance: random.Random) -> tuple[str, str]:
+    at = chance.random()
+    for state, status, share in STATES:
+        if at < share:
+            return state, status
+        at -= share
+    return STATES[0][:2]
+
+
+def _values(chance: random.Random, state: str) -> tuple[dict[str, list[tuple[int, float]]], dict[str, float]]:
+    length = POINTS if state == "finished" else chance.randrange(2, POINTS)
+    names = ("train/loss", "val/loss", "val/accuracy", "lr", "grad_norm")
+    top = chance.random()
+    curves = {n: [(70 * i, top * i / POINTS + 0.02 * chance.random()) for i in range(1, length + 1)] for n in names}
+    if state != "finished":
+        return curves, {}
+    best = {"best/step": 70.0 * length, "best/val/accuracy": top, "best/val/loss": 1 - top, "parameters": 1e4}
+    best |= {"best/train/accuracy": top, "best/train/loss": 1 - top}
+    return curves, {**best, "system/seconds": 3.0, "system/cpu_seconds": 3.0, "system/steps_per_second": 500.0}
+
+
+def _facts(folder: Path, tracker: Tracker, parent: str) -> None:
+    """Packages and machine of the study's trials, as artifacts."""
+    texts = {"packages.json": json.dumps(provenance.packages()), "machine.json": json.dumps(provenance.machine())}
+    where = tracker.experiment(NAME)
+    for row in tracker.search(f"tags.`mlflow.parentRunId` = '{parent}'", where):
+        target = folder / "artifacts" / NAME / row.id / "artifacts"
+        target.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (target / name).write_text(text, encoding="utf-8")
+
+
+def measured(*arguments: str, folder: Path) -> tuple[float, float]:
+    """Wall seconds of a command, and the greatest memory of any command so far in MiB."""
+    began = time.perf_counter()
+    environment = {**os.environ, "KNOBS_MLRUNS": str(folder)}
+    done = subprocess.run([KNOBS, *arguments], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"knobs {' '.join(arguments)} failed:\n{done.stderr}")
+    return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def main(folder: Path) -> None:
+    """Make the store where there is none, then measure."""
+    if not (folder / "mlflow.db").exists():
+        began = time.perf_counter()
+        make(folder)
+        size = (folder / "mlflow.db").stat().st_size / 2**20
+        print(f"made {RUNS} runs in {time.perf_counter() - began:.0f} s, {size:.0f} MiB", flush=True)
+    for arguments in (("status",), ("status", NAME), ("report", NAME), ("report", NAME, "--check")):
+        seconds, memory = measured(*arguments, folder=folder)
+        print(f"knobs {' '.join(arguments):<28} {seconds:5.1f} s   at most {memory:.0f} MiB so far", flush=True)
+
+
+if __name__ == "__main__":
+    discover.activate(discover.project_root())
+    if len(sys.argv) > 1:
+        main(Path(sys.argv[1]).resolve())
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            main(Path(temporary))
