@@ -80,9 +80,8 @@ def run(session: Session, name: str, typed: dict[str, str], source: str | None) 
         line = "  ".join(f"{k.rpartition('/')[2]} {v:.4f}" for k, v in values.items() if k.startswith(f"{split}/"))
         say(f"{split.removeprefix('best/'):<6} {line}")
     say(f"at step {int(values['best/step'])} of {config.training.max_steps}; run {task.run}")
-    links.publish(tracker, experiment)
     say(f"look further: {how_to_call('knobs')} ui, then")
-    links.say_links(tracker, experiment, run=task.run)
+    links.say_links(tracker, experiment, run=task.run, publish=True)
 
 
 def _take_up_interrupted(tracker: Tracker, task: Task, experiment: str) -> None:
@@ -125,7 +124,7 @@ def study(
         tracker.upload_texts(parent.id, {definition.FILE: definition.to_json(told)})
         driver.fresh = "knobs.fresh" in parent.tags
         tracker.tag(parent.id, described)
-        links.publish(tracker, name)
+        links.links(tracker, name, publish=True)
         state = "interrupted"
         try:
             plan.open(parent.id, rows)
@@ -140,7 +139,7 @@ def study(
             state = "finished"
         finally:
             _close_parent(tracker, plan, parent.id, state)
-        links.publish(tracker, name)
+        links.links(tracker, name, publish=True)
     report_study(tracker, driver, plan, parent.id)
 
 

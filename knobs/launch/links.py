@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from knobs.errors import BadInputError, StoreError
-from knobs.launch import notes, views
+from knobs.launch import notes, study_views, views
 from knobs.launch.session import say
 from knobs.launch.tables import searched
 from knobs.launch.views import View
@@ -24,48 +25,23 @@ def address(places: Places, port: int = PORT) -> str:
     return without_password(uri).rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
 
 
-def links(tracker: Tracker, name: str, port: int = PORT) -> dict[str, str]:
-    """What there is to look at under a name, and the address of each; nothing is written.
+def links(tracker: Tracker, name: str, port: int = PORT, *, publish: bool = False) -> dict[str, str]:
+    """What there is to look at under a name, and the address of each.
 
-    A view that the experiment does not carry as a tag (see `publish`) is a deep link.
+    `publish` writes shared views and descriptions first, as far as the store lets it.
     """
-    experiment = tracker.experiment(name)
-    parent = current(tracker, experiment)
-    if parent is None:
-        return {"runs": views.deep_link(address(tracker.places, port), experiment, views.of_parents(()))}
-    rows = children(tracker, experiment, parent)
-    known = tracker.pages_version().startswith(views.KNOWN_TO)
-    shared = tracker.experiment_tags(experiment) if known else {}
-    return _pages(address(tracker.places, port), experiment, parent, rows, shared)
+    recorded = Recorded.read(tracker, name)
+    if publish:
+        with suppress(StoreError, BadInputError):
+            recorded.publish()
+    return recorded.links(address(tracker.places, port))
 
 
-def publish(tracker: Tracker, name: str) -> None:
-    """Write shared views and descriptions; only what has changed, and nothing that a person has edited.
-
-    Best effort: whatever the store says, links fall back to what they can do without.
-    """
-    with suppress(StoreError, BadInputError):
-        experiment = tracker.experiment(name)
-        parent = current(tracker, experiment)
-        if parent is None:
-            return
-        rows = children(tracker, experiment, parent)
-        there = tracker.experiment_tags(experiment)
-        wanted: dict[str, str] = {}
-        for age, view in enumerate(_views(parent, rows).values()):
-            wanted |= views.shared(view, parent.start_ms - age)
-        changed = {key: value for key, value in wanted.items() if there.get(key) != value}
-        pages = _pages("", experiment, parent, rows, wanted)
-        note = notes.of_study(parent, len(rows), {title: link.lstrip("/") for title, link in pages.items()})
-        best = {key: text for key, text in notes.headline(parent, len(rows)).items() if there.get(key) != text}
-        tracker.tag_experiment(experiment, {**changed, **best, **notes.unless_edited(there, note)})
-        if tags := notes.unless_edited(parent.tags, note):
-            tracker.tag(parent.id, tags)
-
-
-def say_links(tracker: Tracker, name: str, port: int = PORT, *, run: str = "", most: int = 9) -> None:
+def say_links(
+    tracker: Tracker, name: str, port: int = PORT, *, run: str = "", most: int = 9, publish: bool = False
+) -> None:
     """Print a name's links, the first `most`, and that of one run."""
-    found = dict(list(links(tracker, name, port).items())[:most])
+    found = dict(list(links(tracker, name, port, publish=publish).items())[:most])
     if run:
         base = f"{address(tracker.places, port)}/#/experiments/{tracker.experiment(name)}/runs"
         found = {"this run": f"{base}/{run}?workflowType=machine_learning", **found}
@@ -74,32 +50,70 @@ def say_links(tracker: Tracker, name: str, port: int = PORT, *, run: str = "", m
         say(f"    {title:<{width}}  {link}")
 
 
-def current(tracker: Tracker, experiment: str) -> Row | None:
-    """The experiment's study that is not set aside."""
-    found = tracker.search("tags.`knobs.kind` = 'study'", experiment)
-    return next((row for row in found if "knobs.retired" not in row.tags and "metric" in row.params), None)
+@dataclass
+class Recorded:
+    """What is recorded under a name: a study that is not set aside and its trials, or single runs only."""
 
+    tracker: Tracker
+    name: str
+    experiment: str
+    parent: Row | None
+    rows: list[Row]
+    tags: dict[str, str]
+    """The experiment's."""
+    readable: bool
+    """Whether MLflow's pages are known to read shared views."""
 
-def children(tracker: Tracker, experiment: str, parent: Row) -> list[Row]:
-    """The trials of a study."""
-    return tracker.search(f"tags.`mlflow.parentRunId` = '{parent.id}'", experiment)
+    @classmethod
+    def read(cls, tracker: Tracker, name: str) -> Recorded:
+        """From the store."""
+        experiment = tracker.experiment(name)
+        found = tracker.search("tags.`knobs.kind` = 'study'", experiment)
+        current = [row for row in found if "knobs.retired" not in row.tags and "metric" in row.params]
+        rows: list[Row] = []
+        if current:
+            rows = tracker.search(f"tags.`mlflow.parentRunId` = '{current[0].id}'", experiment)
+            rows.sort(key=lambda row: int(row.tags["knobs.trial"]))
+        tags = tracker.experiment_tags(experiment)
+        readable = tracker.pages_version().startswith(views.KNOWN_TO)
+        return cls(tracker, name, experiment, current[0] if current else None, rows, tags, readable)
 
+    def views(self) -> dict[str, View]:
+        """The views by their titles in the terminal; another kind of parent brings others."""
+        if self.parent is None:
+            return {"runs": study_views.runs(())}
+        space = json.loads(self.parent.tags["knobs.identity"])["space"]
+        trials = study_views.trials(self.parent, self.rows, searched(self.rows) or list(space))
+        return {"trials": trials, "runs": study_views.runs((trials.order_by,))}
 
-def _views(parent: Row, rows: Sequence[Row]) -> dict[str, View]:
-    """The views of a recorded name by their titles in the terminal; another kind of parent brings others."""
-    ordered = sorted(rows, key=lambda row: int(row.tags["knobs.trial"]))
-    space = json.loads(parent.tags["knobs.identity"])["space"]
-    trials = views.of_study(parent, ordered, searched(ordered) or list(space))
-    return {"trials": trials, "runs": views.of_parents((trials.order_by,))}
+    def links(self, base: str) -> dict[str, str]:
+        """Addresses by title; a view that the experiment does not carry, or that is not read, is a deep link."""
+        found: dict[str, str] = {}
+        for title, view in self.views().items():
+            make = views.shared_link if self.readable and views.TAG + view.key in self.tags else views.deep_link
+            found[title] = make(base, self.experiment, view)
+            if view.curves:
+                found["curves"] = make(base, self.experiment, view, charts=True)
+        if self.parent and (runs := study_views.best_and_baseline(self.parent, self.rows)):
+            found["compare"] = views.compare_link(base, self.experiment, runs)
+        return found
 
+    def publish(self) -> None:
+        """Write views and descriptions: what has changed, and nothing that a person has edited."""
+        if self.readable:
+            for place, view in enumerate(reversed(self.views().values())):  # the menu shows the latest first
+                self._tag(views.shared(view, place))
+        if self.parent is None:
+            self._tag(notes.unless_edited(self.tags, notes.question(self.name)))
+            return
+        pages = {title: link.lstrip("/") for title, link in self.links("").items()}
+        report = self.tracker.places.folder / "reports" / self.name / "report.html"
+        note = notes.of_study(self.parent, len(self.rows), pages, report if report.exists() else None)
+        self._tag({**notes.headline(self.parent, len(self.rows)), **notes.unless_edited(self.tags, note)})
+        if changed := notes.unless_edited(self.parent.tags, note):
+            self.tracker.tag(self.parent.id, changed)
 
-def _pages(base: str, experiment: str, parent: Row, rows: Sequence[Row], shared: Container[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for title, view in _views(parent, rows).items():
-        make = views.shared_link if views.TAG + view.key in shared else views.deep_link
-        found[title] = make(base, experiment, view)
-        if view.curves:
-            found["curves"] = make(base, experiment, view, charts=True)
-    if runs := views.best_and_baseline(parent, rows):
-        found["compare"] = views.compare_link(base, experiment, runs)
-    return found
+    def _tag(self, tags: Mapping[str, str]) -> None:
+        new = {key: value for key, value in tags.items() if self.tags.get(key) != value}
+        self.tracker.tag_experiment(self.experiment, new)
+        self.tags |= new

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from knobs import discover
 from knobs.job import Outcome
@@ -37,12 +38,13 @@ def of_command(verb: str, name: str, options: Mapping[str, object], knobs: Mappi
     return {"knobs.question": question(name), "knobs.command": shlex.join(words)}
 
 
-def of_study(parent: Row, trials: int, pages: Mapping[str, str]) -> str:
-    """A study's description: question, best so far, where to look, command."""
+def of_study(parent: Row, trials: int, pages: Mapping[str, str], report: Path | None = None) -> str:
+    """A study's description: question, best so far, where to look, command, and its report if there is one."""
     verdict = f"Best so far: {_best(parent, trials)}." if _best(parent, trials) else f"{trials} trials, none finished."
     look = " · ".join(f"[{title}]({address})" for title, address in pages.items())
     command = parent.tags.get("knobs.command", "")
-    return _join(parent.tags.get("knobs.question", ""), verdict, look, command and f"`{command}`")
+    written = f"Report: `{report}`" if report else ""
+    return _join(parent.tags.get("knobs.question", ""), verdict, look, command and f"`{command}`", written)
 
 
 def headline(parent: Row, trials: int) -> dict[str, str]:
@@ -74,7 +76,7 @@ def of_run(task: Task, outcome: Outcome, state: str) -> str:
 def unless_edited(tags: Mapping[str, str], text: str) -> dict[str, str]:
     """Tags that set a description; none where it is there already or somebody has written one by hand."""
     old = tags.get(NOTE, "")
-    if old == text or (old and tags.get(WRITTEN) != _hash(old)):
+    if not text or old == text or (old and tags.get(WRITTEN) != _hash(old)):
         return {}
     return signed(text)
 

@@ -35,14 +35,11 @@ def serve(port: int, *, dashboard: bool) -> None:
     children = [_start(server, {**quiet, "MLFLOW_BACKEND_STORE_URI": uri})]
     try:
         address = f"http://127.0.0.1:{port}"
-        names = _recorded(tracker)
-        for name in names:
-            links.publish(tracker, name)
         _wait(children[0], address)
         say(f"MLflow: {address}/#/experiments?workflowType=machine_learning")
-        for name in names:
+        for name in _recorded(tracker):
             say(name)
-            links.say_links(tracker, name, port, most=2)
+            links.say_links(tracker, name, port, most=2, publish=True)
         if dashboard:
             children.append(_dashboard(places, port + 1))
             say(f"optuna-dashboard: http://127.0.0.1:{port + 1}")
@@ -59,8 +56,9 @@ def serve(port: int, *, dashboard: bool) -> None:
 
 def _recorded(tracker: Tracker) -> list[str]:
     """The names under which something is recorded, those with the latest runs first."""
+    ours = "tags.`knobs.kind` IS NOT NULL"
     names = {experiment.experiment_id: experiment.name for experiment in tracker.experiments()}
-    latest = {names[where]: run[0].start_ms for where in names if (run := tracker.search("", where, limit=1))}
+    latest = {names[where]: run[0].start_ms for where in names if (run := tracker.search(ours, where, limit=1))}
     return sorted(latest, key=lambda name: -latest[name])
 
 

@@ -3,20 +3,17 @@
 MLflow's page takes a view in two ways. A deep link carries filter, order, and table or charts in its query. A *shared
 view* is a tag of the experiment, `mlflow.sharedViewState.<key>`, whose JSON also says which columns and charts there
 are; the page lists it by name in its menu "Views". The tag is undocumented: its fields are what MLflow 3.17 reads.
-Where
-a query filters, MLflow does not look at the shared view: a link is one or the other, and a page that is reloaded, its
-query filled in by then, keeps filter and order but not the columns.
+Where a query filters, MLflow does not look at the shared view: a link is one or the other, and a page that is
+reloaded, its query filled in by then, keeps filter and order but not the columns.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
-
-from knobs.tracking import Row
 
 TAG = "mlflow.sharedViewState."
 KNOWN_TO = "3.17."
@@ -109,7 +106,7 @@ def state(view: View) -> dict[str, Any]:
         "orderByAsc": view.ascending,
         "selectedColumns": list(view.columns),
         "columnOrder": [name, age, *view.columns, "duration"],
-        "columnWidths": {name: 165, age: 125, "duration": 80, **{column: _width(column) for column in view.columns}},
+        "columnWidths": {name: 150, age: 130, "duration": 80, **{column: _width(column) for column in view.columns}},
         "runsHiddenMode": "FIRST_20_RUNS" if view.many else "SHOW_ALL",
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
@@ -123,7 +120,7 @@ def state(view: View) -> dict[str, Any]:
 
 
 def _charts(view: View) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    sections = [_section("Curves", len(view.curves))]
+    sections = [_section("Curves", min(3, len(view.curves)))]
     charts: list[dict[str, Any]] = [
         {
             "type": "LINE",
@@ -165,7 +162,7 @@ def _section(name: str, columns: int, *, shown: bool = True) -> dict[str, Any]:
         "deleted": False,
         "isGenerated": not shown,
         "columns": columns,
-        "cardHeight": 340,
+        "cardHeight": 300,
     }
 
 
@@ -183,74 +180,3 @@ def _bare(canonical: str) -> str:
 
 def _width(canonical: str) -> float:
     return max(76, 24 + 6.5 * len(_bare(canonical)))
-
-
-# What a study's links show
-
-
-def of_study(parent: Row, rows: Sequence[Row], first: Sequence[str]) -> View:
-    """A study's trials, in a table and in charts; `first` are the knobs that it searches, in order."""
-    objective = f"best/{parent.params['metric']}"
-    knobs = varying(rows, first) if len(rows) > 1 else tuple(first)
-    finished = [row for row in rows if objective in row.metrics]
-    everywhere = tuple(knob for knob in knobs if all(knob in row.params for row in finished))
-    curves = tuple(dict.fromkeys((parent.params["metric"], "val/loss", "train/loss")))
-    return View(
-        key="knobs-trials",
-        title="Trials, best first",
-        filters=f"{tag('mlflow.parentRunId')} = '{parent.id}'",
-        order_by=metric(objective),
-        ascending=parent.params["direction"] == "minimize",
-        columns=(metric(objective), *map(param, knobs), tag("knobs.state")),
-        curves=curves,
-        parallel=everywhere,
-        objective=objective,
-        many=len(rows) > MANY,
-        folded=sections_of({name for row in rows for name in row.metrics} - {*curves}),
-    )
-
-
-def of_parents(objectives: Sequence[str]) -> View:
-    """What is not a trial: studies, set aside or not, and single runs, newest first. `objectives` are canonical."""
-    counts = [metric(f"trials/{n}") for n in ("done", "finished", "reused", "pruned", "diverged", "failed")]
-    tested = [name.replace("best/val/", "test/") for name in objectives]
-    return View(
-        key="knobs-studies",
-        title="Studies and single runs",
-        filters=f"{tag('knobs.kind')} != 'trial'",
-        order_by="attributes.start_time",
-        columns=(*objectives, *tested, *counts, tag("knobs.state")),
-    )
-
-
-def best_and_baseline(parent: Row, rows: Sequence[Row], count: int = 5) -> list[str]:
-    """The best trials, the best first, and the baseline where it is not among them."""
-    objective, sign = f"best/{parent.params['metric']}", -1 if parent.params["direction"] == "maximize" else 1
-    ended = [row for row in rows if objective in row.metrics]
-    best = sorted(ended, key=lambda row: (sign * row.metrics[objective], int(row.tags["knobs.trial"])))[:count]
-    baseline = [row for row in rows if row.tags["knobs.trial"] == "0" and row not in best]
-    return [row.id for row in best + baseline]
-
-
-def varying(rows: Sequence[Row], first: Sequence[str]) -> tuple[str, ...]:
-    """The knobs that differ between runs: those in `first` in their order, then others that take several values.
-
-    A knob outside `first` that takes one value for each kind of its part says no more than the kind.
-    """
-    found = [knob for knob in first if len({row.params.get(knob) for row in rows}) > 1]
-    for knob in sorted({knob for row in rows for knob in row.params} - {*first}):
-        kind = f"{knob.partition('.')[0]}.kind"
-        values: dict[str | None, set[str]] = {}
-        for row in rows:
-            if knob in row.params:
-                values.setdefault(None if kind == knob else row.params.get(kind), set()).add(row.params[knob])
-        if any(len(several) > 1 for several in values.values()):
-            found.append(knob)
-    return tuple(found)
-
-
-def sections_of(metrics: Iterable[str]) -> tuple[str, ...]:
-    """The sections into which MLflow's page sorts charts of these metrics: what stands before the last slash."""
-    named = {"": "Model metrics", "system": "System metrics"}
-    prefixes = sorted({name.rpartition("/")[0] for name in metrics})
-    return tuple(named.get(prefix, prefix) for prefix in prefixes)
