@@ -24,7 +24,7 @@ from faults.whole import Divergence, Everywhere, Locked, diverging, everywhere, 
 from knobs import provenance  # noqa: E402
 from knobs.launch.devices import available_cpus  # noqa: E402
 
-QUICK = ("study", "quick", "--trials", "8")
+QUICK = ("study", "quick", "--trials", "8", "--devices", "cpu:2")
 REAL = ("study", "mnist1d_mlp", "--trials", "24")
 RESULT = ROOT / "benchmarks" / "results" / "torture.md"
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from knobs import discover, signals
 from knobs.errors import BadInputError, InterruptedBySignal, KnobsError, nearest
+from knobs.places import without_password
 
 DESCRIPTION = "Neural-network experiments you can trust: tracked runs, studies that lose nothing, fair ablations."
 KNOBS_HELP = "any knob by its dotted name: --model.width 256"
@@ -341,8 +342,11 @@ def main() -> None:
     signals.install()
     code = 0
     try:
-        dispatch(sys.argv[1:])
-        sys.stdout.flush()
+        try:
+            dispatch(sys.argv[1:])
+            sys.stdout.flush()
+        finally:
+            signals.settle()
     except (KnobsError, InterruptedBySignal) as error:
         print(f"knobs: {error}", file=sys.stderr)
         code = error.exit_code
@@ -351,7 +355,8 @@ def main() -> None:
         code = 1
     except Exception as error:
         code = 4
-        print(f"knobs: a bug of ours: {type(error).__name__}: {error}; see {_log_bug()}", file=sys.stderr)
+        text = without_password(f"a bug of ours: {type(error).__name__}: {error}")
+        print(f"knobs: {text}; see {_log_bug()}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -362,5 +367,5 @@ def _log_bug() -> Path:
 
     handle, name = tempfile.mkstemp(prefix="knobs-bug-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(f"{sys.argv}\n\n{traceback.format_exc()}")
+        file.write(without_password(f"{sys.argv}\n\n{traceback.format_exc()}"))
     return Path(name)

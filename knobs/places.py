@@ -83,4 +83,5 @@ def _with_driver(address: str) -> str:
 
 def without_password(text: str) -> str:
     """Text with the password of every address in it struck out."""
-    return re.sub(r"(\w[\w+.-]*://[^:/@\s]*):\S*@", r"\1:***@", text)
+    text = re.sub(r"(\w[\w+.-]*://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"([?&]password=)[^&\s]+", r"\1***", text)

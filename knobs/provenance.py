@@ -115,7 +115,7 @@ def short_hash(facts: object) -> str:
 def machine() -> dict[str, str]:
     """What of this machine can change a rounding: platform, processor, instruction set."""
     return {
-        "platform": platform.platform(terse=True),
+        "platform": " ".join((platform.system(), platform.machine(), *platform.libc_ver())).strip(),
         "python": platform.python_version(),
         "processor": _processor(),
         "cpus": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),

@@ -7,12 +7,17 @@ at the points where it can stop. So a doubled Ctrl-C cannot end the saving that 
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from knobs.errors import InterruptedBySignal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+AGAIN_SECONDS = 1.0
+"""What was raised within a destructor is lost, so it is raised again."""
 
 
 class _State:
@@ -24,11 +29,15 @@ def install() -> None:
     """Take over SIGINT and SIGTERM for this process."""
     for signum in SIGNALS:
         signal.signal(signum, _note)
+    signal.signal(signal.SIGALRM, _again)
+    sys.unraisablehook = _unraisable
 
 
-def received() -> int | None:
-    """The first signal that came, if one did."""
-    return _State.received
+def settle() -> None:
+    """The command is over and its answer is given: what comes now changes nothing."""
+    _State.holds += 1
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)  # at the interpreter's end a handler of ours is the default again
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def check() -> None:
@@ -40,20 +49,30 @@ def check() -> None:
 @contextmanager
 def held() -> Iterator[None]:
     """Within, a signal is noted and nothing else; one that came raises at the end."""
-    before, _State.holds = _State.holds, _State.holds + 1
-    try:
+    with ending():
         yield
-    finally:
-        _State.holds = before
     check()
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Within, what has to be done at an end is done undisturbed."""
+    with _holding(_State.holds + 1):
+        yield
 
 
 @contextmanager
 def let_through() -> Iterator[None]:
     """Within a `held`, for what may take long and can be left at any instant: a signal raises at once."""
-    before, _State.holds = _State.holds, 0
-    try:
+    with _holding(0):
         check()
+        yield
+
+
+@contextmanager
+def _holding(count: int) -> Iterator[None]:
+    before, _State.holds = _State.holds, count
+    try:
         yield
     finally:
         _State.holds = before
@@ -62,5 +81,15 @@ def let_through() -> Iterator[None]:
 def _note(signum: int, _frame: object) -> None:
     if _State.received is None:
         _State.received = signum
-        if not _State.holds:
-            raise InterruptedBySignal(signum)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
+        _again(signum, _frame)
+
+
+def _again(_signum: int, _frame: object) -> None:
+    if not _State.holds:
+        check()
+
+
+def _unraisable(what: Any) -> None:
+    if not isinstance(what.exc_value, InterruptedBySignal):
+        sys.__unraisablehook__(what)

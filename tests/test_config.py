@@ -102,6 +102,12 @@ def test_knobs_name_every_leaf_and_with_knobs_takes_them_all_back(config: RunCon
             assert config.parse_knob(name, str(value)) == value, name  # as MLflow shows it, so it can be typed
 
 
+def test_zero_has_no_sign() -> None:
+    signed = BASE.with_knobs({"optimizer.weight_decay": -0.0})
+    assert signed == BASE
+    assert (signed.to_json(), signed.digest("d")) == (BASE.to_json(), BASE.digest("d"))
+
+
 def test_a_new_kind_brings_its_own_defaults_and_the_same_kind_keeps_what_is_set() -> None:
     config = BASE.with_knobs({"model.width": 7, "optimizer.lr": 0.5})
     assert config.with_knobs({"model.kind": "mlp"}) == config

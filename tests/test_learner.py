@@ -10,7 +10,7 @@ from trainings import Listener, lasting, toy_config, train
 
 from knobs import checkpoint
 from knobs.config import RunConfig
-from knobs.datamodule import InMemoryData
+from knobs.datamodule import InMemoryData, Interval
 from knobs.job import Outcome
 
 torch.set_num_threads(1)
@@ -123,6 +123,19 @@ def test_the_bits_of_a_plain_loop(changes: dict[str, Any], tmp_path: Path) -> No
     assert [values["val/loss"] for _, values in listener.curves()] == [held[end - 1] for end in ends]
     means = [sum(losses[end - 7 if end < 30 else 28 : end]) / (7 if end < 30 else 2) for end in ends]
     assert [values["train/loss"] for _, values in listener.curves()] == pytest.approx(means, rel=1e-6)
+
+
+def test_the_order_of_the_data_is_a_function_of_seed_and_epoch(tmp_path: Path) -> None:
+    made = [InMemoryData(toy_config(seed=seed), tmp_path / "cache", torch.device("cpu")) for seed in (0, 0, 1)]
+    orders = [tuple(data.permutation(epoch).tolist()) for data in made for epoch in (0, 1, 2)]
+    assert orders[:3] == orders[3:6]
+    assert len(set(orders)) == 6
+    assert {tuple(sorted(order)) for order in orders} == {tuple(range(256))}
+    whole = list(Interval(made[0], 0, 20))
+    for begin in range(20):  # any step's batch can be had without those before it
+        for (x, y), (other_x, other_y) in zip(Interval(made[1], begin, 20), whole[begin:], strict=True):
+            assert torch.equal(x, other_x)
+            assert torch.equal(y, other_y)
 
 
 @pytest.mark.parametrize("name", ["all at once", "a recurrent network"])

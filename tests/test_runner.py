@@ -113,7 +113,7 @@ def test_precision(tmp_path: Path) -> None:
     heard: dict[str, Listener] = {}
     for precision in ("32", "64", "bf16-mixed"):
         heard[precision] = Listener()
-        config = toy_config(training__precision=precision, data__task="binary")
+        config = toy_config(training__precision=precision)
         ended = train(config, tmp_path / precision, heard[precision], test=True)
         assert ended.state == "finished", ended.message
         assert ended.checkpoint is not None

@@ -53,8 +53,8 @@ def test_what_log_returned_from_is_in_the_file(tracker: Tracker, run: str) -> No
 
 def test_a_curve_is_in_the_order_of_steps_and_to_the_bit(tracker: Tracker, run: str) -> None:
     values = {step: 1 / step + 1e-17 for step in (30, 10, 20, 2, 1000)}
-    for step, value in values.items():
-        tracker.log(run, [Record(step=step, values={"val/loss": value}, time_ms=0)])
+    for time_ms, (step, value) in enumerate(values.items()):
+        tracker.log(run, [Record(step=step, values={"val/loss": value}, time_ms=time_ms)])
     assert tracker.curve(run, "val/loss") == sorted(values.items())
     assert tracker.curve(run, "no/curve") == []
 

@@ -22,6 +22,7 @@ def clean(*, older_than: float | None, larger_than: float | None, dry_run: bool)
     if places.tracking_uri is None and not places.database.exists():
         say(f"nothing is recorded in {places.folder}")
         return
+    folders = sorted(places.scratch.glob("*"))  # before the runs are read: one that begins meanwhile is in neither
     tracker = Tracker(places)
     alive = {
         row.id
@@ -29,7 +30,7 @@ def clean(*, older_than: float | None, larger_than: float | None, dry_run: bool)
         if row.status == "RUNNING" or row.state == "interrupted"
     }
     freed = 0
-    for folder in sorted(places.scratch.glob("*")):
+    for folder in folders:
         if folder.name not in alive:
             freed += _remove(folder, dry_run)
     if older_than is not None or larger_than is not None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from knobs import discover
+from knobs import discover, signals
 from knobs.errors import BadInputError, StoreError
 from knobs.launch.devices import Device, parse
 from knobs.launch.local import LocalPool
@@ -73,7 +73,8 @@ def session(
     try:
         yield opened
     finally:
-        opened.close()
+        with signals.ending():
+            opened.close()
 
 
 @contextmanager

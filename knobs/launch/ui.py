@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 
-from knobs import discover
+from knobs import discover, signals
 from knobs.errors import BadInputError, InterruptedBySignal, StoreError
 from knobs.launch import links
 from knobs.launch.session import say
@@ -50,8 +50,9 @@ def serve(port: int, *, dashboard: bool) -> None:
     except InterruptedBySignal:
         return  # the way it is meant to end
     finally:
-        for child in children:
-            _end(child)
+        with signals.ending():
+            for child in children:
+                _end(child)
 
 
 def _recorded(tracker: Tracker) -> list[str]:

@@ -1,8 +1,44 @@
-"""A small project of its own beside an installed knobs: studies of trials that last a second or two."""
+"""A small project of its own beside an installed knobs: studies of short trials, as slow as `SLOW` says."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+SLOW = '''"""A multilayer perceptron that takes its time: what it computes is the same at any speed."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from knobs.config import part
+from models.mlp import MLP
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from knobs.data import DataSpec
+
+SECONDS = float(os.environ.get("SLOW", "0"))
+
+
+@part
+class Slow(MLP):
+    """`SLOW` is seconds for each forward pass."""
+
+    def build(self, spec: DataSpec) -> nn.Module:
+        """Wait, then compute."""
+        return nn.Sequential(Wait(), super().build(spec))
+
+
+class Wait(nn.Module):
+    """Sleeps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same values, later."""
+        time.sleep(SECONDS)
+        return x
+'''
 
 QUICK = '''"""Short trials: dropout, batch norm and momentum, so that a resume that forgets anything shows."""
 
@@ -12,14 +48,14 @@ from knobs.config import RunConfig, Training
 from knobs.optimizers import AdamW
 from knobs.schedules import Cosine
 from knobs.study import Study
-from models.mlp import MLP
+from models.slow import Slow
 
 BASELINE = RunConfig(
-    model=MLP(depth=2, width=24, dropout=0.1, norm="batch"),
+    model=Slow(depth=2, width=24, dropout=0.1, norm="batch"),
     data=Toy(noise=0.5),
     optimizer=AdamW(lr=0.01, weight_decay=0.01),
     schedule=Cosine(),
-    training=Training(max_steps=1200, val_every=130),
+    training=Training(max_steps=400, val_every=45),
 )
 
 
@@ -158,4 +194,5 @@ def write(root: Path, *, low: float = 0.01, high: float = 1000.0) -> Path:
     (root / "studies" / "half.py").write_text(HALF.replace("LOW", repr(low)).replace("HIGH", repr(high)))
     (root / "studies" / "memory.py").write_text(MEMORY)
     (root / "models" / "hungry.py").write_text(HUNGRY)
+    (root / "models" / "slow.py").write_text(SLOW)
     return root

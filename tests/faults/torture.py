@@ -49,17 +49,19 @@ class Torture:
         *,
         arguments: tuple[str, ...],
         start: Callable[..., Launch] = launch,
+        start_seconds: float = 8.0,
+        slow: str = "0.004",
         want: Expected | None = None,
         say: Say = print,
     ) -> None:
         self.project, self.folder, self.say = project, folder, say
-        self.arguments = (*arguments, "--devices", "cpu:2")
-        self.start_command = start
+        self.arguments = arguments
+        self.start_command, self.start_seconds, self.slow = start, start_seconds, slow
         self._want = want
 
     def start(self, store: Path) -> Launch:
         """The one command line of the study."""
-        return self.start_command(*self.arguments, project=self.project, store=store)
+        return self.start_command(*self.arguments, project=self.project, store=store, SLOW=self.slow)
 
     def undisturbed(self) -> Expected:
         """The study as nobody disturbs it; trained once."""
@@ -84,7 +86,7 @@ class Torture:
             current = self.start(store)
             counts.launches += 1
             try:
-                while left and wait(current, rng):
+                while left and self.wait(current, rng):
                     victims = [(pid, "worker") for pid in current.workers()] if not _hurt(store) else []
                     pid, kind = rng.choice([(current.process.pid, "driver"), *victims])
                     rows, phase = rows | reading.acknowledged(store), current.phase
@@ -120,7 +122,7 @@ class Torture:
             counts.launches += 1
             try:
                 until(lambda current=current: current.handles_signals() or not current.alive, what="handlers")
-                if not left or not wait(current, rng):
+                if not left or not self.wait(current, rng):
                     code = current.wait()
                     assert code == 0, f"exit code {code}: {current.text}"
                     return rows
@@ -140,6 +142,16 @@ class Torture:
             if (store / "mlflow.db").exists():
                 rows |= reading.acknowledged(store)
             self.say(f"  {name}, {phase}: exit {code} after {seconds:.1f} s; {len(rows)} values acknowledged")
+
+    def wait(self, current: Launch, rng: random.Random) -> bool:
+        """Until a random instant: one in three from the start on, else while trials train. False where it ended."""
+        if rng.random() < 1 / 3:
+            return _sleep(current, rng.uniform(0, self.start_seconds))
+        seconds = rng.uniform(0, 3)
+        while not current.trains():
+            if not _sleep(current, 0.05):
+                return False
+        return _sleep(current, seconds)
 
     def _doubled(self, current: Launch, rng: random.Random) -> tuple[float, int, str]:
         signum = rng.choice((signal.SIGINT, signal.SIGTERM))
@@ -162,17 +174,6 @@ class Torture:
         counts.trials += len(want.curves)
         counts.values += len(rows)
         self.say(f"  the study is equal to the undisturbed study, {len(rows)} acknowledged values there")
-
-
-def wait(current: Launch, rng: random.Random) -> bool:
-    """Until a random instant: one in three from the start on, the others while trials train. False where it ended."""
-    if rng.random() < 1 / 3:
-        return _sleep(current, rng.uniform(0, 8))
-    seconds = rng.uniform(0, 3)
-    while not current.trains():
-        if not _sleep(current, 0.05):
-            return False
-    return _sleep(current, seconds)
 
 
 def _sleep(current: Launch, seconds: float) -> bool:

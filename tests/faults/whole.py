@@ -65,7 +65,7 @@ def locked(arguments: tuple[str, ...], project: Path, folder: Path, held: float 
     tables, times = [], []
     for name, seconds in (("alone", 0.0), ("locked", held)):
         store, began = folder / f"lock-{name}", time.monotonic()
-        study = launch(*arguments, "--devices", "cpu:2", project=project, store=store)
+        study = launch(*arguments, project=project, store=store)
         if seconds:
             until(study.trains, what="training")
             with closing(sqlite3.connect(store / "mlflow.db", timeout=60)) as db:

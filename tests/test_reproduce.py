@@ -1,0 +1,119 @@
+"""`knobs reproduce`: recorded runs trained again, compared value by value."""
+
+import random
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+from reported import copied, knobs, project, receipts, runs, write
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reports")]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def database(home: Path) -> Path:
+    return home / "mlruns" / "mlflow.db"
+
+
+def tags(database: Path, run: str) -> dict[str, str]:
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    found = dict(connection.execute("select key, value from tags where run_uuid = ?", (run,)).fetchall())
+    connection.close()
+    return found
+
+
+def test_runs_come_out_the_same(home: Path, database: Path) -> None:
+    chance = random.Random(0)
+    wanted = [
+        chance.choice(runs(database, kind="seed")),
+        chance.choice(runs(database, kind="trial", ablation="tiny")),
+        *runs(database, kind="trial", study="search", state="pruned")[:1],
+        *runs(database, kind="trial", study="search", winner="true"),
+    ]
+    for run in wanted:
+        done = knobs(home, "reproduce", run)
+        assert done.code == 0, done.out + done.err
+        lines = done.out.splitlines()
+        assert lines[0] == "code, data, packages, thread count and device are as recorded"
+        again = re.search(r"identical: all (\d+) recorded values of \d+ metrics, .* \(run ([0-9a-f]{32})\)", lines[-1])
+        assert again, done.out
+        assert int(again[1]) >= 10
+        told = tags(database, again[2])
+        assert told["knobs.reproduces"] == run
+        assert (told["knobs.kind"], told["knobs.reproduced"]) == ("reproduction", "identical")
+        assert told["knobs.digest"] == tags(database, run)["knobs.digest"]
+
+
+def test_a_reproduction_changes_no_report(home: Path) -> None:
+    assert knobs(home, "report", "tiny").code == 0
+    assert knobs(home, "reproduce", runs(home / "mlruns" / "mlflow.db", kind="seed", ablation="tiny")[0]).code == 0
+    done = knobs(home, "report", "tiny", "--check")
+    assert done.code == 0, done.out
+
+
+def test_another_thread_count_is_said_before_it_trains(home: Path, database: Path) -> None:
+    run = runs(database, kind="seed", cell="8 tanh")[0]
+    done = knobs(home, "reproduce", run, "--training.threads", "2")
+    lines = done.out.splitlines()
+    assert lines[:2] == ["differs: thread count: 1 recorded, 2 now", "so its values may differ"]
+    assert done.code in (0, 1)  # a toy of 8 features may round the same
+
+
+def test_the_first_difference_is_named(home: Path, database: Path, tmp_path: Path) -> None:
+    run = runs(database, kind="seed", cell="8 relu")[0]
+    change = f"update metrics set value = 0.5 where run_uuid = '{run}' and key = 'val/loss' and step in (16, 24)"
+    store = copied(home, tmp_path / "store", lambda c: c.execute(change))
+    done = knobs(home, "reproduce", run, store=store)
+    assert done.code == 1
+    assert re.search(r"not the same: val/loss at step 16: 0\.5 recorded, [\d.]+ now", done.out)
+    change = (
+        f"update tags set value = 'f00d' where run_uuid = '{run}' and key in ('knobs.code', 'knobs.data_fingerprint')"
+    )
+    store = copied(home, tmp_path / "other", lambda c: c.execute(change))
+    done = knobs(home, "reproduce", run, store=store)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].startswith("differs: code of engine, model or data set: f00d recorded, ")
+    assert lines[1].startswith("differs: data: f00d recorded, ")
+
+
+def test_a_cell_of_a_report_made_elsewhere(home: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    assert knobs(home, "report", "tiny", "--small", "--out", str(report)).code == 0
+    write(tmp_path)
+    done = knobs(tmp_path, "reproduce", "--cell", "8  tanh", "--report", str(report))
+    assert done.code == 0, done.out + done.err
+    assert len(re.findall(r"^8 tanh/s100\d: identical", done.out, re.MULTILINE)) == 3
+    text = (report / "receipts.json").read_text()
+    value = receipts(report)["runs"]["8 tanh/s1001"]["single"]["test/accuracy"]
+    (report / "receipts.json").write_text(text.replace(receipts(report)["runs"]["8 tanh/s1001"]["values"], "0" * 32))
+    done = knobs(tmp_path, "reproduce", "--cell", "8 tanh", "--report", str(report))
+    assert (done.code, "its curves are not those of the receipt" in done.out) == (1, True)
+    changed = (report / "receipts.json").read_text().replace(f'"test/accuracy": {value!r}', '"test/accuracy": 0.125')
+    (report / "receipts.json").write_text(changed)
+    done = knobs(tmp_path, "reproduce", "--cell", "8 tanh", "--report", str(report))
+    assert (done.code, "test/accuracy at step" in done.out) == (1, True), done.out
+
+
+def test_bad_input(home: Path, database: Path, tmp_path: Path) -> None:
+    parent = runs(database, kind="ablation", ablation="tiny")[0]
+    assert knobs(home, "report", "tiny", "--out", str(tmp_path)).code == 0
+    for arguments, said in (
+        (("0" * 32,), "no run '00000000000000000000000000000000' in this store"),
+        (("<script>",), "no run '<script>'"),
+        ((parent,), "is the run of a whole ablation"),
+        ((), "needs RUN_ID"),
+        (("--cell", "8 tanh"), "needs RUN_ID, or --cell LABEL with --report DIR"),
+        (("--cell", "8 tan", "--report", str(tmp_path)), "did you mean 8 tanh?"),
+        (("--cell", "8 tanh", "--report", str(tmp_path / "none")), "no report in"),
+        ((parent, "--model.width", "3"), "a reproduction changes no knob but training.threads"),
+    ):
+        done = knobs(home, "reproduce", *arguments)
+        assert (done.code, done.out) == (2, ""), (arguments, done.out, done.err)
+        assert said in done.err, done.err
