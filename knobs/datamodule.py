@@ -10,7 +10,7 @@ from pytorch_lightning import LightningDataModule
 from knobs.data import Splits, open_prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from knobs.config import RunConfig
@@ -39,10 +39,7 @@ class Interval:
         while step < self.end:
             epoch, offset = divmod(step, self.data.steps_per_epoch)
             count = min(self.end - step, self.data.steps_per_epoch - offset, self.data.gather_batches)
-            size = self.data.batch_size
-            chosen = self.data.permutation(epoch)[offset * size : (offset + count) * size]
-            x, y = self.data.train
-            yield from zip(torch.split(x[chosen], size), torch.split(y[chosen], size), strict=True)
+            yield from self.data.gather(epoch, offset, count)
             step += count
 
 
@@ -75,10 +72,19 @@ class InMemoryData(LightningDataModule):
     def permutation(self, epoch: int) -> torch.Tensor:
         """Order of the training samples in this epoch, on the device: a function of (seed, epoch)."""
         if self._epoch is None or self._epoch[0] != epoch:
-            generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
-            order = torch.randperm(len(self.train[0]), generator=generator).to(self.train[0].device)
-            self._epoch = (epoch, order)
+            self._epoch = (epoch, self._order(self.seed, epoch))
         return self._epoch[1]
+
+    def _order(self, seed: int, epoch: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(_mix(seed, epoch))
+        return torch.randperm(len(self.train[0]), generator=generator).to(self.train[0].device)
+
+    def gather(self, epoch: int, offset: int, count: int) -> Iterator[Pair]:
+        """`count` batches of an epoch, from its batch number `offset` on; their samples are gathered at once."""
+        size = self.batch_size
+        chosen = self.permutation(epoch)[offset * size : (offset + count) * size]
+        x, y = self.train
+        return zip(torch.split(x[chosen], size), torch.split(y[chosen], size), strict=True)
 
     def intervals_left(self) -> int:
         """Validations from `start` to `max_steps`, the last one included."""
@@ -95,6 +101,26 @@ class InMemoryData(LightningDataModule):
     def batches(self, split: Pair) -> list[Pair]:
         """A whole split in as few forward passes as memory comfortably holds."""
         return list(zip(*(torch.split(tensor, EVALUATION_SAMPLES) for tensor in split), strict=True))
+
+
+class PopulationData(InMemoryData):
+    """The same splits for all members; each has its own order of the training samples, the one that it has alone."""
+
+    def __init__(self, config: RunConfig, cache: Path, device: torch.device, seeds: Sequence[int]) -> None:
+        super().__init__(config, cache, device)
+        self.seeds = tuple(seeds)
+        self.gather_batches = max(1, self.gather_batches // len(self.seeds))
+        self._orders: tuple[int, torch.Tensor] | None = None
+
+    def gather(self, epoch: int, offset: int, count: int) -> Iterator[Pair]:
+        """Batches of (members, batch, *shape) and their targets."""
+        if self._orders is None or self._orders[0] != epoch:
+            self._orders = (epoch, torch.stack([self._order(seed, epoch) for seed in self.seeds]))
+        size = self.batch_size
+        chosen = self._orders[1][:, offset * size : (offset + count) * size]
+        chosen = chosen.reshape(len(self.seeds), count, size).transpose(0, 1)
+        x, y = self.train
+        return zip(x[chosen].unbind(0), y[chosen].unbind(0), strict=True)
 
 
 class _Batches:

@@ -24,6 +24,8 @@ class Job:
     """Prepared data sets of this machine."""
     resume: tuple[Path, ...] = ()
     """Checkpoints of earlier attempts, the furthest first; a damaged one falls back to the next."""
+    seeds: tuple[int, ...] = ()
+    """Of all members of the population in which it is trained, its own among them; empty: alone."""
     test: bool = False
     """Whether the test split is read at the end."""
     asks: str | None = None
@@ -61,6 +63,7 @@ class Outcome:
     """Its curves as SVG."""
 
 
-def newest_checkpoints(folder: Path) -> list[Path]:
-    """The resumable checkpoints of a run under `folder` (one subfolder an attempt), the furthest first."""
-    return sorted(folder.glob("*/step-*.ckpt"), key=lambda path: (path.name, path.parent.name), reverse=True)
+def newest_checkpoints(*folders: Path) -> list[Path]:
+    """The resumable checkpoints under runs' folders (one subfolder an attempt), the furthest first."""
+    found = [path for folder in folders for path in folder.glob("*/step-*.ckpt")]
+    return sorted(found, key=lambda path: (path.name, path.parent.name), reverse=True)

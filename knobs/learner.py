@@ -20,6 +20,7 @@ from knobs import metrics, optimizers
 from knobs.data import LOWER_IS_BETTER, monitored
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from knobs.config import RunConfig
@@ -43,6 +44,12 @@ class DivergedError(Exception):
     """The loss or a metric became NaN or infinite."""
 
 
+def diverged(values: Numbers, step: int) -> str:
+    """What of these values is NaN or infinite, in words; empty where nothing is."""
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    return f"{bad[0]} became {values[bad[0]]} by step {step}" if bad else ""
+
+
 @dataclass
 class Progress:
     """How far a training is; part of every snapshot."""
@@ -57,18 +64,47 @@ class Progress:
     """Step, validation values and weights of the checkpoint that validation prefers so far."""
     validations_since_best: int = 0
 
+    def judge(self, values: Numbers, monitor: str, state: Callable[[], dict[str, torch.Tensor]]) -> None:
+        """Keep these validation values and the weights that `state` copies if `monitor` prefers them to all before."""
+        name = f"val/{monitor}"
+        new, old = values[name], self.best_values.get(name)
+        better = old is None or (new < old if monitor in LOWER_IS_BETTER else new > old)
+        self.validations_since_best = 0 if better else self.validations_since_best + 1
+        if better:
+            self.best_step = self.step
+            self.best_values = {key: value for key, value in values.items() if key.startswith("val/")}
+            self.best_state = state()
+
+    def stopped_early(self, patience: int | None) -> bool:
+        """Whether so many validations in a row were no better."""
+        return patience is not None and self.validations_since_best >= patience
+
+
+def steps_since(step: int, every: int) -> int:
+    """Optimizer steps of the interval that ends at `step`; the last one may be shorter."""
+    return step - (step - 1) // every * every
+
 
 class Learner(LightningModule):
     """Trains one network as a `RunConfig` says; `watch` hears of every validation."""
 
-    def __init__(self, config: RunConfig, spec: DataSpec, watch: Watch, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        spec: DataSpec,
+        watch: Watch,
+        device: torch.device,
+        network: torch.nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.config, self.spec, self.watch = config, spec, watch
         dtype = torch.float64 if config.training.precision == "64" else torch.float32
-        self.network = config.model.build(spec)
+        self.network = config.model.build(spec) if network is None else network
         self.floats = dtype  # of weights, of sums of losses and of what metrics see
         self.to(device, dtype)  # built on the CPU first: the same initial weights on every device
+        self.ones: torch.Tensor | None = None
+        """Where the backward pass starts; none for one loss."""
         self.trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = optimizers.build(config.optimizer, self.trained)
         self.progress = Progress()
@@ -82,25 +118,37 @@ class Learner(LightningModule):
         """All optimizer steps of one interval; losses are added up on the device."""
         training, network, optimizer, progress = self.config.training, self.network, self.optimizer, self.progress
         schedule, peak, last = self.config.schedule, self.config.optimizer.lr, interval.end - 1
-        smoothing, clip, between_steps = training.label_smoothing, training.clip_norm, self.watch.between_steps
-        if progress.loss_sum is None:
-            progress.loss_sum = torch.zeros((), device=self.device, dtype=self.floats)
+        clip, between_steps = training.clip_norm, self.watch.between_steps
         for step, (x, y) in enumerate(interval, start=interval.begin):
             between_steps()
             with self._autocast():
-                loss = metrics.loss(self.spec, network(x), y, smoothing)
-            loss.backward()  # type: ignore[no-untyped-call]
+                loss = self.losses(network(x), y)
+            loss.backward(self.ones)  # type: ignore[no-untyped-call]
             if clip is not None or step == last:
-                self.norm = get_total_norm([p.grad for p in self.trained if p.grad is not None], foreach=True)
+                self.norm = self.gradient_norm()
                 if clip is not None:
-                    clip_grads_with_norm_(self.trained, clip, self.norm, foreach=True)
+                    self.clip(clip)
             self.rate = peak * schedule.factor(step, training.max_steps)
             for group in optimizer.param_groups:
                 group["lr"] = self.rate
             optimizer.step()
             optimizer.zero_grad()
+            if progress.loss_sum is None:
+                progress.loss_sum = torch.zeros_like(loss, dtype=self.floats)
             progress.loss_sum += loss.detach()
             progress.step = step + 1
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The loss that a step goes down."""
+        return metrics.loss(self.spec, outputs, targets, self.config.training.label_smoothing)
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Euclidean norm of the whole gradient."""
+        return get_total_norm([p.grad for p in self.trained if p.grad is not None], foreach=True)
+
+    def clip(self, most: float) -> None:
+        """Scale the gradient, whose norm is `self.norm`, down to this norm."""
+        clip_grads_with_norm_(self.trained, most, self.norm, foreach=True)
 
     def on_validation_epoch_start(self) -> None:
         """Nothing is carried from one validation to the next."""
@@ -120,17 +168,14 @@ class Learner(LightningModule):
         assert progress.loss_sum is not None
         found = metrics.evaluate(self.spec, torch.cat(self.outputs), torch.cat(self.targets))
         values = {f"val/{name}": value for name, value in found.items()}
-        steps = progress.step - (progress.step - 1) // every * every
-        values["train/loss"] = float(progress.loss_sum) / steps
+        values["train/loss"] = float(progress.loss_sum) / steps_since(progress.step, every)
         values["lr"], values["grad_norm"] = self.rate, float(self.norm)
         progress.loss_sum = None
-        bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if bad:
-            raise DivergedError(f"{bad[0]} became {values[bad[0]]} by step {progress.step}")
-        self._keep_best(values)
-        patience = self.config.training.early_stop
+        if told := diverged(values, progress.step):
+            raise DivergedError(told)
+        progress.judge(values, self.monitor, self._weights)
         goes_on = self.watch.validated(progress.step, values)
-        if not goes_on or (patience is not None and progress.validations_since_best >= patience):
+        if not goes_on or progress.stopped_early(self.config.training.early_stop):
             self.trainer.should_stop = True
 
     def evaluate(self, batches: list[Pair]) -> Numbers:
@@ -163,15 +208,8 @@ class Learner(LightningModule):
         if state["device_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)
 
-    def _keep_best(self, values: Numbers) -> None:
-        progress, name = self.progress, f"val/{self.monitor}"
-        new, old = values[name], progress.best_values.get(name)
-        better = old is None or (new < old if self.monitor in LOWER_IS_BETTER else new > old)
-        progress.validations_since_best = 0 if better else progress.validations_since_best + 1
-        if better:
-            progress.best_step = progress.step
-            progress.best_values = {key: value for key, value in values.items() if key.startswith("val/")}
-            progress.best_state = {key: tensor.detach().clone() for key, tensor in self.network.state_dict().items()}
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {key: tensor.detach().clone() for key, tensor in self.network.state_dict().items()}
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.config.training.precision == "bf16-mixed":

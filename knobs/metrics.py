@@ -31,6 +31,19 @@ def loss(spec: DataSpec, outputs: Tensor, targets: Tensor, label_smoothing: floa
     return F.mse_loss(outputs, targets)
 
 
+def member_losses(spec: DataSpec, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """`loss` of each member: `outputs` are (members, batch, spec.outputs); the answer is (members,)."""
+    if spec.task == "multiclass":
+        flat, labels = outputs.flatten(0, 1), targets.flatten()
+        each = F.cross_entropy(flat, labels, reduction="none", label_smoothing=label_smoothing)
+    elif spec.task == "binary":
+        smooth = targets * (1.0 - label_smoothing) + 0.5 * label_smoothing if label_smoothing else targets
+        each = F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none")
+    else:
+        each = F.mse_loss(outputs, targets, reduction="none")
+    return each.view(len(outputs), -1).mean(1)
+
+
 def evaluate(spec: DataSpec, outputs: Tensor, targets: Tensor) -> dict[str, float]:
     """The task's loss and metrics (`knobs.data.METRICS`) over a whole split, read from the device in one transfer."""
     values = {"loss": loss(spec, outputs, targets)}

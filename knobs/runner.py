@@ -8,7 +8,9 @@ import random
 import time
 import traceback
 import warnings
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from knobs.job import Job, Outcome, Record
 from knobs.learner import DivergedError, Learner, Numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CHECKPOINT_SECONDS = float(os.environ.get("KNOBS_CHECKPOINT_SECONDS", "10"))
@@ -35,8 +38,9 @@ for _name in ("pytorch_lightning", "lightning.pytorch"):
 class Channel(Protocol):
     """The runner's way out: where records go and where questions are answered."""
 
-    stopping: bool
-    """Set from outside: save and end at the next batch boundary."""
+    @property
+    def stopping(self) -> bool:
+        """Asked for from outside: save and end at the next batch boundary."""
 
     def record(self, record: Record) -> None:
         """Hand on the values at one step."""
@@ -50,40 +54,59 @@ class PrunedError(Exception):
 
 
 class StoppedError(Exception):
-    """A signal asked to stop; a snapshot is saved."""
+    """A signal asked to stop; a snapshot is saved at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
 
 
-class _Watch:
+class Watch:
     """Saves snapshots when due, hands on records, asks the pruner."""
 
-    def __init__(self, job: Job, channel: Channel, log: list[str]) -> None:
-        self.job, self.channel, self.log = job, channel, log
-        self.learner: Learner | None = None
+    learner: Learner
+
+    def __init__(self, job: Job, channel: Channel) -> None:
+        self.job, self.channel = job, channel
+        self.log: list[str] = []
         self.due = time.monotonic() + CHECKPOINT_SECONDS
         self.saved: list[Path] = []
         self.records: list[Record] = []
 
     def between_steps(self) -> None:
+        """Save what is due. Raises `StoppedError` where a stop was asked for."""
         if self.channel.stopping:
             self.save()
-            raise StoppedError
+            raise StoppedError(self.saved[-1])
         if time.monotonic() >= self.due:
             self.save()
 
     def validated(self, step: int, values: Numbers) -> bool:
+        """Hand on the values. Raises `PrunedError` where the pruner says stop."""
         record = Record(step=step, values=values, time_ms=time.time_ns() // 1_000_000)
-        self.records.append(record)
-        self.channel.record(record)
+        self.tell(record)
         if self.job.asks is not None and not self.channel.goes_on(step, values[self.job.asks]):
             raise PrunedError
         return True
 
+    def tell(self, record: Record) -> None:
+        """Hand on a record and keep it."""
+        self.records.append(record)
+        self.channel.record(record)
+
+    def told(self) -> list[Any]:
+        """What was told so far, in primitives."""
+        return [vars(record) for record in self.records]
+
+    def tell_again(self, told: list[Any]) -> None:
+        """Of a checkpoint: the driver may have died before it wrote these records, and drops what it has."""
+        for record in told:
+            self.tell(Record(**record))
+
     def save(self) -> None:
         """Keep the two newest: should the newest be damaged, the one before it still goes on."""
-        assert self.learner is not None
         path = self.job.folder / f"step-{self.learner.progress.step:012d}.ckpt"
-        told = [vars(record) for record in self.records]
-        checkpoint.save({"config": self.job.config, "records": told, **self.learner.snapshot()}, path)
+        checkpoint.save({"config": self.job.config, "records": self.told(), **self.learner.snapshot()}, path)
         if path not in self.saved:
             self.saved.append(path)
         for old in self.saved[:-2]:
@@ -95,48 +118,89 @@ class _Watch:
 
 def run(job: Job, channel: Channel, device: torch.device) -> Outcome:
     """Do a job to its end, whatever the end is. Never raises for what a run can do wrong."""
-    watch = _Watch(job, channel, [])
+    watch = Watch(job, channel)
+    with warned(watch):
+        try:
+            outcome = _evaluate(job, device) if job.evaluate else _train(job, watch, device)
+        except Exception as error:  # a model's or data set's own exception ends its run, not the study
+            outcome = end_of(error, device, watch.log)
+    return complete(outcome, watch.records, watch.log, device)
+
+
+@contextmanager
+def warned(watch: Watch) -> Iterator[None]:
+    """Warnings within go to the run's log."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
-        outcome = _guarded(job, channel, device, watch)
-    log = "\n".join([*watch.log, *(f"{entry.category.__name__}: {entry.message}" for entry in caught)])
-    drawn = picture.draw(watch.records, outcome.best_step)
-    return Outcome(**{**vars(outcome), "environment": environment(device), "log": log, "picture": drawn})
+        yield
+    watch.log += [f"{entry.category.__name__}: {entry.message}" for entry in caught]
 
 
-def _guarded(job: Job, channel: Channel, device: torch.device, watch: _Watch) -> Outcome:
-    try:
-        return _evaluate(job, device) if job.evaluate else _train(job, channel, device, watch)
-    except PrunedError:
-        return Outcome(state="pruned", message="pruned")
-    except DivergedError as error:
-        return Outcome(state="diverged", message=str(error))
-    except StoppedError:
-        return Outcome(state="interrupted", message="interrupted", checkpoint=watch.saved[-1])
-    except StoreError as error:
-        return Outcome(state="unsaved", message=str(error))
-    except KnobsError as error:
-        return Outcome(state="failed", message=str(error))
-    except Exception as error:  # a model's or data set's own exception ends its run, not the study
-        if is_out_of_memory(error):
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-            return Outcome(state="out_of_memory", message=str(error).strip().partition("\n")[0])
-        watch.log.append(traceback.format_exc())
-        return Outcome(state="failed", message=f"{type(error).__name__}: {error}".partition("\n")[0])
+def complete(outcome: Outcome, records: list[Record], log: list[str], device: torch.device) -> Outcome:
+    """An outcome with its log, its picture and what could change a bit."""
+    drawn = picture.draw(records, outcome.best_step)
+    return replace(outcome, environment=environment(device), log="\n".join(log), picture=drawn)
 
 
-def _train(job: Job, channel: Channel, device: torch.device, watch: _Watch) -> Outcome:
+def end_of(error: Exception, device: torch.device, log: list[str]) -> Outcome:
+    """How a training ends that raised."""
+    match error:
+        case PrunedError():
+            return Outcome(state="pruned", message="pruned")
+        case DivergedError():
+            return Outcome(state="diverged", message=str(error))
+        case StoppedError():
+            return Outcome(state="interrupted", message="interrupted", checkpoint=error.path)
+        case StoreError():
+            return Outcome(state="unsaved", message=str(error))
+        case KnobsError():
+            return Outcome(state="failed", message=str(error))
+    if is_out_of_memory(error):
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        return Outcome(state="out_of_memory", message=str(error).strip().partition("\n")[0])
+    log.append("".join(traceback.format_exception(error)))
+    return Outcome(state="failed", message=f"{type(error).__name__}: {error}".partition("\n")[0])
+
+
+def _train(job: Job, watch: Watch, device: torch.device) -> Outcome:
     config = RunConfig.from_json(job.config)
-    _reproducible(config, device)
-    began, began_cpu = time.perf_counter(), time.process_time()
+    reproducible(config, device)
+    clock = Clock()
     batches = InMemoryData(config, job.cache, device)
     learner = watch.learner = Learner(config, config.data.spec(), watch, device)
-    _restore(job, watch, learner, device)
-    first = batches.start = learner.progress.step
-    if batches.intervals_left() > 0 and not _stopped_early(learner):
+    restore(watch, device)
+    first = learner.progress.step
+    if not learner.progress.stopped_early(config.training.early_stop):
+        fit(learner, batches, device)
+    return conclude(job, learner, batches, clock.costs(learner.progress.step - first))
+
+
+class Clock:
+    """What a training costs."""
+
+    def __init__(self) -> None:
+        self.wall, self.processor = time.perf_counter(), time.process_time()
+
+    def costs(self, steps: int, runs: int = 1) -> Numbers:
+        """Each run's share, and optimizer steps of all runs a second."""
+        seconds, processor = time.perf_counter() - self.wall, time.process_time() - self.processor
+        return {
+            "seconds": seconds / runs,
+            "cpu_seconds": processor / runs,
+            "steps_per_second": runs * steps / seconds,
+        }
+
+
+def fit(learner: Learner, batches: InMemoryData, device: torch.device) -> None:
+    """Train from the learner's step on, to the end."""
+    batches.start = learner.progress.step
+    if batches.intervals_left() > 0:
         _trainer(device, batches.intervals_left()).fit(learner, datamodule=batches)
-    seconds = time.perf_counter() - began
+
+
+def conclude(job: Job, learner: Learner, batches: InMemoryData, costs: Numbers) -> Outcome:
+    """A training's end: the weights that validation chose, read on the splits that the job may read, and saved."""
     progress = learner.progress
     if progress.best_step < 0:
         raise BadInputError("training ended before its first validation")
@@ -148,9 +212,7 @@ def _train(job: Job, channel: Channel, device: torch.device, watch: _Watch) -> O
     if job.test:
         summary |= {f"test/{name}": value for name, value in learner.evaluate(batches.batches(batches.test)).items()}
     summary["parameters"] = float(sum(p.numel() for p in learner.network.parameters()))
-    summary["system/seconds"] = seconds
-    summary["system/cpu_seconds"] = time.process_time() - began_cpu
-    summary["system/steps_per_second"] = (progress.step - first) / seconds
+    summary |= {f"system/{name}": value for name, value in costs.items()}
     best = job.folder / "best.ckpt"
     checkpoint.save({"config": job.config, "step": progress.best_step, "network": progress.best_state}, best)
     return Outcome(state="finished", best_step=progress.best_step, summary=summary, checkpoint=best)
@@ -160,10 +222,10 @@ def _evaluate(job: Job, device: torch.device) -> Outcome:
     """Read the test split once, with a checkpoint that is there."""
     assert job.evaluate is not None
     config = RunConfig.from_json(job.config)
-    _reproducible(config, device)
+    reproducible(config, device)
     state = checkpoint.load(job.evaluate, config=job.config, device=device)
     batches = InMemoryData(config, job.cache, device)
-    learner = Learner(config, config.data.spec(), _Watch(job, _Silent(), []), device)
+    learner = Learner(config, config.data.spec(), Watch(job, _Silent()), device)
     learner.network.load_state_dict(state["network"])
     values = learner.evaluate(batches.batches(batches.test))
     summary = {f"test/{name}": value for name, value in values.items()}
@@ -196,7 +258,7 @@ def _trainer(device: torch.device, intervals: int) -> Trainer:
     )
 
 
-def _reproducible(config: RunConfig, device: torch.device) -> None:
+def reproducible(config: RunConfig, device: torch.device) -> None:
     """Seeds, thread count and algorithms, as the config and the device ask."""
     torch.set_num_threads(config.training.threads)
     torch.manual_seed(config.seed)
@@ -207,28 +269,18 @@ def _reproducible(config: RunConfig, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def _restore(job: Job, watch: _Watch, learner: Learner, device: torch.device) -> None:
-    """Go on from the furthest checkpoint that can be read; from the start where none can.
-
-    Records that it holds are sent again: the driver may have died before it wrote them, and drops what it has.
-    """
-    for path in job.resume:
+def restore(watch: Watch, device: torch.device) -> None:
+    """Go on from the furthest checkpoint that can be read; from the start where none can."""
+    for path in watch.job.resume:
         try:
-            state = checkpoint.load(path, config=job.config, device=device)
+            state = checkpoint.load(path, config=watch.job.config, device=device)
         except BadInputError as error:
             watch.log.append(f"passed over: {error}")
             continue
-        learner.restore(state)
-        watch.log.append(f"goes on from step {learner.progress.step}")
-        watch.records = [Record(**told) for told in state["records"]]
-        for record in watch.records:
-            watch.channel.record(record)
+        watch.learner.restore(state)
+        watch.log.append(f"goes on from step {watch.learner.progress.step}")
+        watch.tell_again(state["records"])
         return
-
-
-def _stopped_early(learner: Learner) -> bool:
-    patience = learner.config.training.early_stop
-    return patience is not None and learner.progress.validations_since_best >= patience
 
 
 def is_out_of_memory(error: BaseException) -> bool:

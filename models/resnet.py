@@ -55,6 +55,8 @@ class ResNet(ModelConfig):
 class Block(nn.Module):
     """x + f(x) where residual, else f(x); f is the sequence of `layers`."""
 
+    any_leading_axes = True
+
     def __init__(self, layers: list[nn.Module], *, residual: bool) -> None:
         super().__init__()
         self.branch = nn.Sequential(*layers)

@@ -41,7 +41,7 @@ def ablate(session: Session, name: str, ablation: Ablation) -> None:
         cell.config.model.build(cell.config.data.spec())
     tracker, driver, display = session.open(name)
     with signals.held(), only_driver(session.places, name):
-        plan = AblationPlan(name, ablation, tracker)
+        plan = AblationPlan(name, ablation, tracker, session.devices[0].kind)
         parent = _parent(tracker, name, ablation, fresh=session.fresh)
         told = definition.of_ablation(name, ablation, quick=name.endswith(QUICK_SUFFIX))
         tracker.upload_texts(parent, {definition.FILE: definition.to_json(told)})

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 
+from knobs import population
 from knobs.ablation import Ablation, Cell
 from knobs.config import RunConfig
 from knobs.job import Outcome
 from knobs.launch.study_plan import StudyPlan, identity
-from knobs.launch.task import Task, take_up, unfinished
+from knobs.launch.task import Task, take_up, together, unfinished
 from knobs.tracking import Row, Tracker
 
 
 class CellWork:
     """One cell: tuning, then seeds with the winner."""
 
-    def __init__(self, name: str, ablation: Ablation, cell: Cell, tracker: Tracker) -> None:
+    def __init__(self, name: str, ablation: Ablation, cell: Cell, tracker: Tracker, device: str) -> None:
+        self.device = device
         self.cell, self.ablation, self.tracker = cell, ablation, tracker
         self.tags = {"knobs.ablation": name, "knobs.cell": cell.name}
         self.tags |= {f"knobs.level.{factor}": level for factor, level in cell.levels.items()}
@@ -29,7 +31,7 @@ class CellWork:
             tags=self.tags,
         )
         self.run = ""
-        self.seeds: list[Task] | None = None
+        self.seeds: list[list[Task]] | None = None
         self.ended_seeds: dict[int, str] = {}
         """State of every seed that has ended."""
         self._recorded: list[Row] = []
@@ -78,11 +80,11 @@ class CellWork:
         """Everything was handed out."""
         return self.hopeless or (self.seeds is not None and not self.seeds)
 
-    def next(self) -> Task | None:
-        """The next trial, or seed once all trials have ended."""
+    def next(self) -> list[Task]:
+        """The next trial, or seeds once all trials have ended."""
         if self.seeds is None:
             return self.tuning.next()
-        return self.seeds.pop(0) if self.seeds else None
+        return self.seeds.pop(0) if self.seeds else []
 
     def ended(self, task: Task, outcome: Outcome) -> None:
         """Note a trial or a seed; the last trial decides what the seeds train."""
@@ -103,10 +105,10 @@ class CellWork:
         if self.tuning.left > 0 or self.seeds is not None or not self._finished_trials():
             return
         best, winner = self.tuning.best_number(self.ablation.trials), self.winner()
-        self.seeds = []
+        tasks: list[Task] = []
         recorded = {row.tags["knobs.config"]: row for row in self._recorded}
         wanted: set[str] = set()
-        for seed in range(self.ablation.first_seed, self.ablation.first_seed + self.ablation.seeds):
+        for seed, members in self._populations(winner).items():
             config = winner.with_knobs({"seed": seed})
             wanted.add(config.to_json())
             row = recorded.get(config.to_json())
@@ -115,21 +117,32 @@ class CellWork:
                 continue
             tags = {"knobs.kind": "seed", "knobs.winner_trial": str(best), "mlflow.parentRunId": self.run, **self.tags}
             name = f"s{seed} {self.cell.name}"[:18].strip()
-            task = Task(name, config, name, tags, test=True, metric=self.ablation.metric)
+            task = Task(name, config, name, tags, test=True, metric=self.ablation.metric, seeds=members)
             if row is not None:
                 take_up(task, row, self.tracker)
-            self.seeds.append(task)
+            tasks.append(task)
+        self.seeds = together(tasks)
         for row in self._recorded:  # another winner, since the budget grew: its seeds no longer speak for the cell
             if row.tags["knobs.config"] not in wanted and row.tags["knobs.winner_trial"] != str(best):
                 self.tracker.tag(row.id, {"knobs.superseded": "true"})
+
+    def _populations(self, winner: RunConfig) -> dict[int, tuple[int, ...]]:
+        """The members of each seed's population; which they are depends on config, device kind and seeds alone.
+
+        A population is trained whole, for those of its members that are not there yet.
+        """
+        first, count = self.ablation.first_seed, self.ablation.seeds
+        size = population.SIZE if population.trains_together(winner, self.device) else 1
+        groups = [tuple(range(first + at, first + min(at + size, count))) for at in range(0, count, size)]
+        return {seed: group if len(group) > 1 else () for group in groups for seed in group}
 
 
 class AblationPlan:
     """All cells of an ablation."""
 
-    def __init__(self, name: str, ablation: Ablation, tracker: Tracker) -> None:
+    def __init__(self, name: str, ablation: Ablation, tracker: Tracker, device: str) -> None:
         self.experiment, self.ablation, self.tracker = name, ablation, tracker
-        self.cells = [CellWork(name, ablation, cell, tracker) for cell in ablation.cells()]
+        self.cells = [CellWork(name, ablation, cell, tracker, device) for cell in ablation.cells()]
         self._owners: dict[int, CellWork] = {}
 
     def open(self, parent: str, *, fresh: bool) -> None:
@@ -167,14 +180,13 @@ class AblationPlan:
         total = len(self.cells) * self.ablation.seeds
         return f"{tuned} of {len(self.cells)} cells tuned, {seeds} of {total} seeds trained"
 
-    def next(self) -> Task | None:
-        """A task of the first cell that has one."""
+    def next(self) -> list[Task]:
+        """What the first cell has that has something."""
         for work in self.cells:
-            task = work.next()
-            if task is not None:
-                self._owners[id(task)] = work
-                return task
-        return None
+            if tasks := work.next():
+                self._owners |= {id(task): work for task in tasks}
+                return tasks
+        return []
 
     def started(self, task: Task) -> None:
         """Tell the task's cell."""

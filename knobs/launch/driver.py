@@ -10,6 +10,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from knobs import signals
@@ -44,11 +45,12 @@ class Driver:
     def __init__(self, tracker: Tracker, pool: LocalPool, display: Display, *, fresh: bool = False) -> None:
         self.tracker, self.pool, self.display, self.fresh = tracker, pool, display, fresh
         self.recorder = Recorder(tracker)
-        self.tasks: dict[Worker, Task] = {}
-        self.again: deque[Task] = deque()
+        self.tasks: dict[Worker, dict[str, Task]] = {}
+        """What each busy worker trains, by run: one, or members of a population."""
+        self.again: deque[list[Task]] = deque()
         self.idle_seconds = self.busy_seconds = 0.0
         self.ended_count = 0
-        self._opening: Task | None = None
+        self._opening: list[Task] = []
         self._mute = False
         self._environments: dict[Worker, dict[str, str]] = {}
         self._flushed = self._clocked = time.monotonic()
@@ -85,8 +87,9 @@ class Driver:
 
     def flush(self) -> None:
         """Write what has been heard; it is acknowledged when this returns."""
-        for task in self.tasks.values():
-            self.recorder.flush(task)
+        for tasks in self.tasks.values():
+            for task in tasks.values():
+                self.recorder.flush(task)
         self._flushed = time.monotonic()
 
     def _dispatch(self) -> None:
@@ -94,83 +97,107 @@ class Driver:
             if not worker.ready or worker in self.tasks:
                 continue
             while True:
-                task = self.again.popleft() if self.again else self.plan.next()
-                if task is None or self._start(worker, task):
+                tasks = self.again.popleft() if self.again else self.plan.next()
+                if not tasks or self._start(worker, tasks):
                     break
-            if task is None:
+            if not tasks:
                 break
 
-    def _start(self, worker: Worker, task: Task) -> bool:
-        """Give the task to the worker; false where it ended without one."""
-        self._opening = task  # from here on it is left as interrupted, whatever goes wrong
-        if not task.identity and not task.closed:
-            self.recorder.open(task, self.plan.experiment, self._environments[worker])
-        self.plan.started(task)
-        folder = self.recorder.scratch(task)
-        resume = () if task.evaluate else tuple(newest_checkpoints(folder))
-        if not (resume or task.closed or self.fresh) and (source := self.recorder.finished_twin(task)):
-            outcome = self.recorder.reuse(task, source)
-            if outcome is not None:
-                self._opening = None
-                self._end(task, outcome)
-                return False
+    def _start(self, worker: Worker, tasks: list[Task]) -> bool:
+        """Give tasks to the worker; false where all ended without one."""
+        self._opening = list(tasks)  # from here on they are left as interrupted, whatever goes wrong
+        for task in tasks:
+            if not task.identity and not task.closed:
+                self.recorder.open(task, self.plan.experiment, self._environments[worker])
+            self.plan.started(task)
+        resume = newest_checkpoints(*[self.recorder.scratch(task) for task in tasks if not task.evaluate])
+        if not (resume or self.fresh):
+            for task in tasks:
+                self._reuse(task)
+        if not self._opening:
+            return False
+        jobs = tuple(self._job(task, tuple(resume)) for task in self._opening)
+        self.tasks[worker], self._opening = {task.run: task for task in self._opening}, []
+        worker.send(jobs)
+        return True
+
+    def _reuse(self, task: Task) -> None:
+        """End a task that is being opened with the values of a finished run, where there is one like it."""
+        if task.closed or not (source := self.recorder.finished_twin(task)):
+            return
+        outcome = self.recorder.reuse(task, source)
+        if outcome is not None:
+            self._opening.remove(task)
+            self._end(task, outcome)
+
+    def _job(self, task: Task, resume: tuple[Path, ...]) -> Job:
         self.recorder.attempt(task)
-        job = Job(
+        return Job(
             run=task.run,
             config=task.config.to_json(),
-            folder=folder / f"attempt-{task.attempt}",
+            folder=self.recorder.scratch(task) / f"attempt-{task.attempt}",
             cache=self.tracker.places.cache,
             resume=resume,
+            seeds=task.seeds,
             test=task.test,
             asks=task.metric if task.report is not None else None,
             evaluate=task.evaluate,
         )
-        self.tasks[worker], self._opening = task, None
-        worker.send(job)
-        return True
 
     def _handle(self, worker: Worker, message: Any) -> None:
-        task = self.tasks.get(worker)
         match message:
             case ("ready", dict() as environment):
                 self._environments[worker] = environment
             case Lost():
                 self._lost(worker, message)
-            case _ if task is None:
-                return
+            case (str() as run, said) if run in self.tasks.get(worker, {}):
+                self._heard(worker, self.tasks[worker][run], said)
+
+    def _heard(self, worker: Worker, task: Task, said: Any) -> None:
+        match said:
             case Record():
-                self.recorder.hear(task, message)
+                self.recorder.hear(task, said)
                 if task.report is not None:
-                    task.report(message.step, message.values[task.metric])
+                    task.report(said.step, said.values[task.metric])
             case ("ask", int(step), float(value)):
                 assert task.report is not None
                 worker.send(task.report(step, value))
-            case Outcome(state="interrupted"):  # a signal to the worker alone: its task goes on elsewhere
-                self._requeue(self.tasks.pop(worker))
+            case Outcome(state="interrupted"):  # a signal to the worker alone: what it trains goes on elsewhere
+                self._requeue(self._taken_from(worker))
                 self.pool.replace(worker)
             case Outcome(state="unsaved"):  # the run is well, its disk is not
-                self.again.append(self.tasks.pop(worker))
-                raise StoreError(f"{message.message}; what was recorded is safe, the same command goes on")
+                self.again.append(self._taken_from(worker))
+                raise StoreError(f"{said.message}; what was recorded is safe, the same command goes on")
             case Outcome():
-                self._end(self.tasks.pop(worker), message)
+                del self.tasks[worker][task.run]
+                if not self.tasks[worker]:
+                    del self.tasks[worker]
+                self._end(task, said)
+
+    def _taken_from(self, worker: Worker) -> list[Task]:
+        return list(self.tasks.pop(worker, {}).values())
 
     def _lost(self, worker: Worker, lost: Lost) -> None:
-        task = self.tasks.pop(worker, None)
+        tasks = self._taken_from(worker)
         self._environments.pop(worker, None)
-        if task is not None and lost.by_kernel_for_memory:
-            self._end(task, Outcome(state="out_of_memory", message=lost.reason))
-        elif task is not None:
+        if lost.by_kernel_for_memory:
+            for task in tasks:
+                self._end(task, Outcome(state="out_of_memory", message=lost.reason))
+            tasks = []
+        for task in tasks:
             task.deaths += 1
-            if task.deaths > RETRIES:
-                why = f"lost {task.deaths} workers, the last to {lost.reason}"
-                self._end(task, Outcome(state="lost", message=why))
-            else:
-                self._requeue(task)
+        for task in [task for task in tasks if task.deaths > RETRIES]:
+            tasks.remove(task)
+            why = f"lost {task.deaths} workers, the last to {lost.reason}"
+            self._end(task, Outcome(state="lost", message=why))
+        if tasks:
+            self._requeue(tasks)
         self.pool.replace(worker)
 
-    def _requeue(self, task: Task) -> None:
-        self.again.append(task)
-        self.recorder.died(task)
+    def _requeue(self, tasks: list[Task]) -> None:
+        self.again.append(tasks)
+        for task in tasks:
+            self.recorder.died(task)
 
     def _end(self, task: Task, outcome: Outcome) -> None:
         if task.carried and outcome.state == "finished":
@@ -192,13 +219,13 @@ class Driver:
             for worker, message in self.pool.wait(0.1):
                 if isinstance(message, Lost):
                     self.pool.drop(worker)
-                saved_or_not = isinstance(message, Outcome) and message.state in ("interrupted", "unsaved")
-                ended = isinstance(message, Lost) or saved_or_not
+                ended = isinstance(message, Lost) or _saved_or_not(message)
                 if ended and worker in self.tasks:
-                    saved.append(self.tasks.pop(worker))
+                    saved += self._taken_from(worker)
                 elif not ended and worker in self.tasks:
                     self._handle(worker, message)
-        saved += [*self.tasks.values(), *self.again, *([self._opening] if self._opening else [])]
+        left = [*[list(tasks.values()) for tasks in self.tasks.values()], *self.again, self._opening]
+        saved += [task for tasks in left for task in tasks]
         self.tasks.clear()
         self.again.clear()
         saved = [task for task in saved if task.run]
@@ -216,3 +243,11 @@ class Driver:
                 self.busy_seconds += passed
             elif worker.ready and not self.plan.done:
                 self.idle_seconds += passed
+
+
+def _saved_or_not(message: Any) -> bool:
+    """Whether a worker that was told to stop has done so."""
+    match message:
+        case (str(), Outcome(state="interrupted" | "unsaved")):
+            return True
+    return False

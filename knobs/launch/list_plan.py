@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from knobs.job import Outcome
-from knobs.launch.task import Task
+from knobs.launch.task import Task, together
 
 
 class ListPlan:
@@ -11,7 +11,7 @@ class ListPlan:
 
     def __init__(self, experiment: str, tasks: list[Task]) -> None:
         self.experiment, self.total = experiment, len(tasks)
-        self.todo = list(tasks)
+        self.todo = together(tasks)
         self.outcomes: dict[str, Outcome] = {}
 
     @property
@@ -34,9 +34,9 @@ class ListPlan:
         """Nothing to compare."""
         return ""
 
-    def next(self) -> Task | None:
+    def next(self) -> list[Task]:
         """The next of the list."""
-        return self.todo.pop(0) if self.todo else None
+        return self.todo.pop(0) if self.todo else []
 
     def started(self, task: Task) -> None:
         """Nothing to note."""

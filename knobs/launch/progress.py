@@ -53,13 +53,15 @@ class Progress:
         self._shown = now
         rows = Table.grid(padding=(0, 2))
         for worker in driver.pool.workers:
-            task = driver.tasks.get(worker)
-            if task is None:
+            tasks = list(driver.tasks.get(worker, {}).values())
+            if not tasks:
                 doing = "starts" if not worker.ready else (driver.plan.waiting or "idle")
                 rows.add_row(worker.device.label, Text(doing, style="dim"), "", "")
             else:
+                task = tasks[0]
                 value = "" if task.value is None else f"{task.metric} {task.value:.4f}"
-                rows.add_row(worker.device.label, task.name, f"{task.step}/{task.config.training.max_steps}", value)
+                name = task.name if len(tasks) == 1 else f"{task.name} +{len(tasks) - 1}"
+                rows.add_row(worker.device.label, name, f"{task.step}/{task.config.training.max_steps}", value)
         bar = Bar(
             TextColumn(self.title),
             BarColumn(),

@@ -30,7 +30,7 @@ class Recorder:
         """Make the task's MLflow run. One that is there already may lack what a killed driver had yet to write."""
         config = task.config
         fingerprint = self._fingerprint(config)
-        digest = config.digest(fingerprint)
+        digest = config.digest(fingerprint, task.execution)
         code = provenance.training_code_hash(config.model.kind, config.data.kind)
         same = [digest, code, environment["torch"], str(config.training.threads), environment["device"]]
         task.identity = hashlib.sha256(json.dumps(same).encode()).hexdigest()
@@ -47,7 +47,7 @@ class Recorder:
             "knobs.diff": provenance.short_hash(diff),
             "knobs.packages": provenance.short_hash(provenance.packages()),
             "knobs.machine": provenance.short_hash(provenance.machine()),
-            "knobs.execution": "solo",
+            "knobs.execution": task.execution,
             "knobs.device": environment["device"],
             "knobs.threads": str(config.training.threads),
             "knobs.state": "attempt 1",

@@ -15,14 +15,24 @@ from knobs.launch.devices import available_cpus, count_cuda, has_mps
 from knobs.launch.driver import Driver
 from knobs.launch.list_plan import ListPlan
 from knobs.launch.session import only_driver, say, session
-from knobs.launch.task import Task
+from knobs.launch.task import Task, members
 from knobs.recorded import open_store
 from knobs.tracking import Row, Tracker
 
 ENDS = ("finished", "reused", "pruned", "diverged")
 """States that training again must come to; others came from outside of it."""
 
-FACTS = ("code", "git_commit", "data_fingerprint", "packages", "threads", "device", "device_name", "cpu_capability")
+FACTS = (
+    "code",
+    "execution",
+    "git_commit",
+    "data_fingerprint",
+    "packages",
+    "threads",
+    "device",
+    "device_name",
+    "cpu_capability",
+)
 
 
 @dataclass(frozen=True)
@@ -171,7 +181,16 @@ def _task(one: Recorded, threads: int | None) -> Task:
     cell, _, run = one.label.rpartition("/")
     short = f"{run} {cell}"
     report = goes_on if one.state == "pruned" else None
-    return Task(one.label, config, f"again {short}"[:18].strip(), tags, test=one.tested, report=report, metric=metric)
+    return Task(
+        one.label,
+        config,
+        f"again {short}"[:18].strip(),
+        tags,
+        test=one.tested,
+        report=report,
+        metric=metric,
+        seeds=members(one.facts["execution"]),
+    )
 
 
 def _differences(wanted: list[Recorded], driver: Driver, threads: int | None) -> list[str]:

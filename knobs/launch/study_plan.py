@@ -119,15 +119,15 @@ class StudyPlan:
         """Ended trials among the first `total`: what the search could choose from."""
         return sum(number < total for number in self.search.history)
 
-    def next(self) -> Task | None:
+    def next(self) -> list[Task]:
         """An interrupted trial first, then the next number if its history is complete."""
         if self.resumed:
-            return self.resumed.pop(0)
+            return [self.resumed.pop(0)]
         if self.done or not self.search.knows_enough(self.next_number):
-            return None
+            return []
         asked = self._ask(self.next_number)
         self.next_number += 1
-        return self._task(asked)
+        return [self._task(asked)]
 
     def started(self, task: Task) -> None:
         """RUNNING in Optuna's store."""

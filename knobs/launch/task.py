@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +43,8 @@ class Task:
     """A pruner's answer to the metric at a step; none: never pruned."""
     metric: str = ""
     """The metric that is shown, and reported where `report` is set."""
+    seeds: tuple[int, ...] = ()
+    """Of all members of the population in which it is trained; empty: alone."""
     evaluate: Path | None = None
     """Do not train: read the test split of `run` with this checkpoint."""
     closed: str = ""
@@ -66,6 +68,28 @@ class Task:
     carried: dict[str, float] = field(default_factory=dict)
     """Single values of the reused run, where the test split has yet to be read."""
 
+    @property
+    def execution(self) -> str:
+        """How it is trained, as it is recorded and part of the digest."""
+        return POPULATION + ",".join(map(str, self.seeds)) if self.seeds else "solo"
+
+
+POPULATION = "population of seeds "
+
+
+def members(execution: str) -> tuple[int, ...]:
+    """The seeds that a recorded execution names; empty: alone."""
+    return tuple(map(int, execution.removeprefix(POPULATION).split(","))) if execution.startswith(POPULATION) else ()
+
+
+def together(tasks: Iterable[Task]) -> list[list[Task]]:
+    """Tasks as they are handed out, in their order: those of one population at once, the others alone."""
+    groups: dict[object, list[Task]] = {}
+    for task in tasks:
+        key = (task.seeds, task.config.with_knobs({"seed": 0}).to_json()) if task.seeds else id(task)
+        groups.setdefault(key, []).append(task)
+    return list(groups.values())
+
 
 def take_up(task: Task, row: Row, tracker: Tracker) -> None:
     """Let a task go on with a recorded run that has not ended; until it does, nothing is RUNNING."""
@@ -78,7 +102,7 @@ def take_up(task: Task, row: Row, tracker: Tracker) -> None:
     if row.status == "RUNNING":
         tracker.end(row.id, ENDS["interrupted"], {"knobs.state": "interrupted"})
     task.summarised = {name for name in row.metrics if is_single(name)}
-    task.run, task.name = row.id, row.name
+    task.run, task.name, task.seeds = row.id, row.name, members(row.tags.get("knobs.execution", ""))
     task.attempt, task.deaths = int(row.tags.get("knobs.attempt", "0")), int(row.tags.get("knobs.deaths", "0"))
     points = tracker.curve(row.id, "train/loss")
     task.recorded = points[-1][0] if points else -1
@@ -99,8 +123,8 @@ class Plan(Protocol):
     def total(self) -> int:
         """Tasks in all, as far as known."""
 
-    def next(self) -> Task | None:
-        """The next task; None: nothing now (see `done` and `waiting`)."""
+    def next(self) -> list[Task]:
+        """The next task, or tasks of one population, for one device; empty: nothing now (see `done`, `waiting`)."""
 
     @property
     def left(self) -> int:

@@ -24,13 +24,13 @@ BEAT_SECONDS = min(5.0, float(os.environ.get("KNOBS_WORKER_SILENCE", "60")) / 4)
 PR_SET_PDEATHSIG = 1
 
 
-class DriverChannel:
-    """The runner's channel to the driver over one connection."""
+class Driven:
+    """A worker's end of its connection to the driver."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.answers: queue.Queue[bool] = queue.Queue()
-        self.jobs: queue.Queue[Job] = queue.Queue()
+        self.jobs: queue.Queue[tuple[Job, ...]] = queue.Queue()
         self.stopping = False
         self.leaving = self.busy = False
         self._lock = threading.Lock()
@@ -43,19 +43,31 @@ class DriverChannel:
         except OSError:
             os._exit(0)
 
+
+class RunChannel:
+    """One run's channel: what it says goes to the driver under its name."""
+
+    def __init__(self, driven: Driven, run: str) -> None:
+        self.driven, self.run = driven, run
+
+    @property
+    def stopping(self) -> bool:
+        """Save and end at the next batch boundary."""
+        return self.driven.stopping
+
     def record(self, record: Record) -> None:
         """Hand on the values at one step."""
-        self.send(record)
+        self.driven.send((self.run, record))
 
     def goes_on(self, step: int, value: float) -> bool:
         """Ask the pruner and wait for its answer."""
-        self.send(("ask", step, value))
-        return self.answers.get()
+        self.driven.send((self.run, ("ask", step, value)))
+        return self.driven.answers.get()
 
 
 def serve(connection: Connection) -> None:
     """Work for the driver at the other end until it says quit or is gone."""
-    channel = DriverChannel(connection)
+    channel = Driven(connection)
 
     def leave(_signum: int, _frame: object) -> None:  # what is under way is saved first
         channel.stopping = channel.leaving = True
@@ -74,7 +86,7 @@ def serve(connection: Connection) -> None:
         except (EOFError, OSError):
             os._exit(0)
         match message:
-            case Job():
+            case (Job(), *_):
                 channel.busy = True
                 channel.jobs.put(message)
             case bool():
@@ -85,23 +97,28 @@ def serve(connection: Connection) -> None:
                 os._exit(0)
 
 
-def _train_forever(channel: DriverChannel) -> None:
+def _train_forever(channel: Driven) -> None:
     try:
         import torch
 
-        from knobs import discover, runner
+        from knobs import discover, population, runner
 
         discover.activate(discover.project_root())
         device = torch.device(os.environ.get("KNOBS_DEVICE", "cpu"))
         torch.set_num_threads(1)
         channel.send(("ready", runner.environment(device)))
         while True:
-            job = channel.jobs.get()
-            outcome = runner.run(job, channel, device)
+            jobs = channel.jobs.get()
+            channels = [RunChannel(channel, job.run) for job in jobs]
+            if jobs[0].seeds:
+                outcomes = population.run(jobs, channels, device)
+            else:
+                outcomes = [runner.run(jobs[0], channels[0], device)]
             if channel.leaving:
                 channel.send("leaving")
             channel.busy = False
-            channel.send(outcome)
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                channel.send((job.run, outcome))
             if channel.leaving:
                 os._exit(0)
     except BaseException:  # a worker that cannot work ends, its traceback in its log

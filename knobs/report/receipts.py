@@ -105,6 +105,7 @@ def run_receipt(run: Ran) -> dict[str, Any]:
         "commit": run.tag("git_commit"),
         "diff": run.tag("diff"),
         "code": run.tag("code"),
+        "execution": run.tag("execution"),
         "data": run.tag("data_fingerprint"),
         "packages": run.tag("packages"),
         "machine": run.tag("machine"),
