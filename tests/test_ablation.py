@@ -252,12 +252,17 @@ def test_a_whole_ablation_interrupted_extended_and_quick(tmp_path: Path) -> None
         if run.tags["knobs.kind"] == "seed":
             seeds[run.tags["knobs.cell"]].add(run.tags["knobs.seed"])
     assert set(map(frozenset, seeds.values())) == {frozenset({"1000", "1001", "1002"})}
+    how = {run.tags["knobs.execution"] for run in everything if run.tags["knobs.kind"] == "seed"}
+    assert how == {"population of seeds 1000,1001,1002"}
+    seed = next(run for run in everything if run.tags.get("knobs.seed") == "1001")
+    done = command("reproduce", seed.id, store=store, cwd=here)
+    assert (done.code, "identical: all" in done.out) == (0, True), done.err  # among its population, as it was trained
 
     project(here, [1, 2, 3])
     more = command("ablate", "depth", "--devices", "cpu:2", store=store, cwd=here)
     assert more.code == 0, more.err
     grown = Counter(run.tags["knobs.kind"] for run in runs(store))
-    assert grown == {"ablation": 1, "cell": 6, "trial": 18, "seed": 18, "reference": 1}
+    assert grown == {"ablation": 1, "cell": 6, "trial": 18, "seed": 18, "reference": 1, "reproduction": 1}
     assert more.out.count(" finished ") + more.out.count(" reused ") == 12
 
     quick = command("ablate", "depth", "--quick", "--devices", "cpu:1", store=store, cwd=here)
