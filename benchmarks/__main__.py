@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
+from benchmarks import studies
+from benchmarks.measuring import KNOBS, REPEATS, ROOT, measured
 from knobs import provenance
 
-ROOT = Path(__file__).resolve().parent.parent
-REPEATS = int(os.environ.get("BENCH_REPEATS", "5"))
 FEW, MANY = 1600, 8000
 """Steps of the short and the long run of each pair: the difference holds no start-up."""
 
-KNOBS = [str(Path(sys.executable).with_name("knobs"))]
+SEEDS = 5
 RUN = [*KNOBS, "run", "mnist1d_mlp", "--devices", "cpu:1", "--model.width", "100", "--optimizer.lr", "0.003", "--fresh"]
 
+ABLATION = '''"""One trial and {seeds} seeds in each of two equal cells: what is measured is the seeds."""
+import os
 
-def measured(command: list[str], folder: Path) -> tuple[float, float]:
-    """User + system seconds of a whole process tree, and its wall seconds."""
-    single = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "KNOBS_MLRUNS": str(folder / "mlruns")}
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, env={**os.environ, **single}, cwd=ROOT, capture_output=True, text=True, check=False)
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
+from datamodules.mnist1d import MNIST1D
+from knobs.ablation import Ablation, Factor
+from knobs.config import RunConfig, Training
+from knobs.optimizers import AdamW
+from knobs.schedules import Cosine
+from models.mlp import MLP
+
+
+def nuisance(trial, baseline):
+    """The rate."""
+    return baseline.with_knobs({{"optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 1e-2)}})
+
+
+ablation = Ablation(
+    question="What do seeds cost?",
+    claim="Little.",
+    baseline=RunConfig(model=MLP(depth=2, width=100), data=MNIST1D(), optimizer=AdamW(lr=3e-3, weight_decay=0.01),
+                       schedule=Cosine(), training=Training(max_steps=int(os.environ["BENCH_STEPS"]), val_every=35)),
+    factors=(Factor.of("model.activation", ["relu", "leaky_relu"]),),
+    nuisance=nuisance, metric="val/accuracy", direction="maximize", trials=1, seeds={seeds},
+)
+'''
 
 
 def command(arm: str, steps: int, folder: Path) -> list[str]:
@@ -41,27 +52,44 @@ def command(arm: str, steps: int, folder: Path) -> list[str]:
     return [sys.executable, "-m", "benchmarks.arms", arm, str(steps), str(folder)]
 
 
+def seeds_micros(folder: Path, home: Path, repeat: int, run: float) -> float:
+    """CPU microseconds of a step of one of five seeds: an ablation's, less its trials' at what a run costs."""
+    taken = {}
+    for steps in (FEW, MANY):
+        store = folder / f"seeds-{repeat}-{steps}"
+        arguments = [*KNOBS, "ablate", "seeds", "--devices", "cpu:1"]
+        taken[steps], _wall = measured(arguments, store, cwd=home, BENCH_STEPS=str(steps))
+    a_cell = (taken[MANY] - taken[FEW]) / (MANY - FEW) * 1e6 / 2
+    return (a_cell - run) / SEEDS
+
+
 def steps_table(folder: Path) -> list[str]:
     """(a) CPU time of a step, everything recorded, against the hand-written loop and plain Lightning."""
     arms = ("bare", "knobs", "lightning")
-    micros: dict[str, list[float]] = {arm: [] for arm in arms}
+    home = folder / "project"
+    (home / "experiments").mkdir(parents=True)
+    (home / "experiments" / "seeds.py").write_text(ABLATION.format(seeds=SEEDS))
+    micros: dict[str, list[float]] = {arm: [] for arm in (*arms, "seeds")}
     for arm in arms:  # one warm-up: stores, caches, prepared data
         measured(command(arm, 100, folder), folder)
-    for _ in range(REPEATS):
+    for repeat in range(REPEATS):
         for arm in arms:
             short, _wall = measured(command(arm, FEW, folder), folder)
             long, _wall = measured(command(arm, MANY, folder), folder)
             micros[arm].append((long - short) / (MANY - FEW) * 1e6)
-    ratios = {arm: [a / b for a, b in zip(micros[arm], micros["bare"], strict=True)] for arm in arms}
+        micros["seeds"].append(seeds_micros(folder, home, repeat, micros["knobs"][-1]))
+        print({arm: round(taken[-1]) for arm, taken in micros.items()}, flush=True)
+    ratios = {arm: [a / b for a, b in zip(micros[arm], micros["bare"], strict=True)] for arm in micros}
     names = {
         "bare": "hand-written loop, nothing recorded",
         "knobs": "`knobs run`, everything recorded",
+        "seeds": f"`knobs ablate`, each of {SEEDS} seeds in one batch, everything recorded",
         "lightning": "Lightning, DataLoader, MLFlowLogger",
     }
     rows = [
         f"| {names[arm]} | {statistics.median(micros[arm]):.0f} | {statistics.median(ratios[arm]):.2f} "
         f"({min(ratios[arm]):.2f} to {max(ratios[arm]):.2f}) |"
-        for arm in arms
+        for arm in names
     ]
     return [
         "## (a) CPU time of an optimizer step",
@@ -93,7 +121,8 @@ def start_table(folder: Path) -> list[str]:
 def main() -> None:
     """Measure and write."""
     with tempfile.TemporaryDirectory() as folder:
-        tables = [*steps_table(Path(folder)), "", *start_table(Path(folder))]
+        place = Path(folder)
+        tables = [*steps_table(place), "", *studies.tables(place / "b", min(3, REPEATS)), "", *start_table(place)]
     machine, versions = provenance.machine(), provenance.packages()
     wanted = ("torch", "pytorch-lightning", "mlflow", "optuna")
     system = f"{platform.system()} {platform.machine()}"

@@ -6,6 +6,7 @@ validate once an epoch of 35 steps.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
@@ -36,12 +37,12 @@ def network() -> nn.Module:
     )
 
 
-def bare(steps: int, _folder: Path) -> None:
+def bare(steps: int, _folder: Path, rate: float = RATE) -> float:
     """What one writes by hand when nothing is recorded."""
     x, y, x_val, y_val = data()
     torch.manual_seed(0)
     net = network()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     done, best = 0, 0.0
     while done < steps:
@@ -56,13 +57,12 @@ def bare(steps: int, _folder: Path) -> None:
             done += 1
         with torch.no_grad():
             outputs = net(x_val)
-            best = max(
-                best, (outputs.argmax(1) == y_val).float().mean().item(), -F.cross_entropy(outputs, y_val).item()
-            )
-    print(f"{best:.4f}")
+            accuracy, loss = (outputs.argmax(1) == y_val).float().mean().item(), F.cross_entropy(outputs, y_val).item()
+        best = max(best, 0.0 if math.isnan(loss) else accuracy)
+    return best
 
 
-def lightning(steps: int, folder: Path) -> None:
+def lightning(steps: int, folder: Path, rate: float = RATE) -> float:
     """Plain Lightning as its users write it: DataLoader, `self.log`, MLFlowLogger, default checkpoints."""
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import MLFlowLogger
@@ -87,7 +87,7 @@ def lightning(steps: int, folder: Path) -> None:
             self.log("val/accuracy", self.accuracy)
 
         def configure_optimizers(self) -> dict[str, object]:
-            optimizer = torch.optim.AdamW(self.parameters(), lr=RATE, weight_decay=DECAY)
+            optimizer = torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=DECAY)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -103,6 +103,7 @@ def lightning(steps: int, folder: Path) -> None:
     )
     train = DataLoader(TensorDataset(x, y), batch_size=BATCH, shuffle=True, drop_last=True)
     trainer.fit(Module(), train, DataLoader(TensorDataset(x_val, y_val), batch_size=500))
+    return float(trainer.callback_metrics["val/accuracy"])
 
 
 def main() -> None:
@@ -111,7 +112,7 @@ def main() -> None:
     torch.set_num_threads(1)
     arm, steps, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     os.chdir(folder)
-    {"bare": bare, "lightning": lightning}[arm](steps, folder)
+    print({"bare": bare, "lightning": lightning}[arm](steps, folder))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""What the benchmarks measure with: processes, their processor time, and their memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KNOBS = [str(Path(sys.executable).with_name("knobs"))]
+REPEATS = int(os.environ.get("BENCH_REPEATS", "5"))
+SINGLE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def measured(command: list[str], folder: Path, *, cwd: Path = ROOT, **more: str) -> tuple[float, float]:
+    """User + system seconds of a whole process tree, and its wall seconds."""
+    environment = {**os.environ, **SINGLE, "KNOBS_MLRUNS": str(folder / "mlruns"), **more}
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
+
+
+def together(commands: list[list[str]], *, cwd: Path = ROOT, **more: str) -> tuple[list[str], float]:
+    """Run commands at the same time; what each printed, and the wall seconds of all."""
+    environment: Mapping[str, str] = {**os.environ, **SINGLE, **more}
+    began = time.perf_counter()
+    running = [
+        subprocess.Popen(c, env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for c in commands
+    ]
+    told = [process.communicate() for process in running]
+    for process, (_, error) in zip(running, told, strict=True):
+        if process.returncode:
+            raise SystemExit(f"{process.args} failed:\n{error}")
+    return [said for said, _ in told], time.perf_counter() - began
+
+
+class Memory:
+    """Greatest memory of a process and of each of its children, in MiB, looked at a few times a second (Linux)."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.peaks = pid, dict[int, float]()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while Path(f"/proc/{self.pid}").exists():
+            for pid in [self.pid, *self._children()]:
+                with suppress(OSError, StopIteration, ValueError):
+                    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+                    self.peaks[pid] = int(next(x.split()[1] for x in lines if x.startswith("VmHWM"))) / 1024
+            time.sleep(0.3)
+
+    def _children(self) -> list[int]:
+        with suppress(OSError):
+            text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+            return [int(pid) for pid in text.split()]
+        return []

@@ -1,0 +1,128 @@
+"""(b) A study of many trials against hand-written ones; (e) memory of driver and workers meanwhile."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.measuring import KNOBS, ROOT, SINGLE, Memory, together
+from benchmarks.study_arms import STEPS
+
+TRIALS = int(os.environ.get("BENCH_TRIALS", "40"))
+
+STUDY = f'''"""The network of the comparison, searched over its rate."""
+from datamodules.mnist1d import MNIST1D
+from knobs.config import RunConfig, Training
+from knobs.optimizers import AdamW
+from knobs.schedules import Cosine
+from knobs.study import Study
+from models.mlp import MLP
+
+
+def space(trial, baseline):
+    """The rate."""
+    return baseline.with_knobs({{"optimizer.lr": trial.suggest_float("optimizer.lr", 1e-4, 1e-2, log=True)}})
+
+
+study = Study(
+    baseline=RunConfig(model=MLP(depth=2, width=100), data=MNIST1D(), optimizer=AdamW(lr=3e-3, weight_decay=0.01),
+                       schedule=Cosine(), training=Training(max_steps={STEPS}, val_every=35)),
+    space=space,
+    metric="val/accuracy",
+    direction="maximize",
+    pruner="none",
+)
+'''
+
+
+def project(folder: Path) -> Path:
+    """A project of its own, so that shipped files cannot change what is compared."""
+    (folder / "studies").mkdir(parents=True)
+    (folder / "studies" / "bench.py").write_text(STUDY)
+    return folder
+
+
+def knobs(folder: Path, home: Path, workers: int) -> tuple[float, float, dict[str, float]]:
+    """Wall seconds with start-up and without (first trial's start to last trial's end), and memory in MiB."""
+    command = [*KNOBS, "study", "bench", "--trials", str(TRIALS), "--devices", f"cpu:{workers}"]
+    environment = {**os.environ, **SINGLE, "KNOBS_MLRUNS": str(folder)}
+    began = time.perf_counter()
+    with subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.DEVNULL) as process:
+        memory = Memory(process.pid)
+        if process.wait():
+            raise SystemExit(f"{' '.join(command)} failed")
+    wall = time.perf_counter() - began
+    rows = sqlite3.connect(folder / "mlflow.db").execute(
+        "SELECT min(start_time), max(end_time) FROM runs JOIN tags t ON t.run_uuid = runs.run_uuid"
+        " AND t.key = 'knobs.kind' AND t.value = 'trial'"
+    )
+    first, last = rows.fetchone()
+    workers_peak = max(peak for pid, peak in memory.peaks.items() if pid != process.pid)
+    return wall, (last - first) / 1000, {"driver": memory.peaks[process.pid], "worker": workers_peak}
+
+
+def by_hand(arm: str, folder: Path) -> tuple[float, float]:
+    """The same of two processes of an arm on one Optuna store."""
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-m", "benchmarks.study_arms", arm, str(TRIALS), str(folder)]
+    warm = (
+        "import optuna; optuna.create_study(study_name='bench', direction='maximize', storage='sqlite:///{}/optuna.db')"
+    )
+    subprocess.run([sys.executable, "-c", warm.format(folder)], check=True, capture_output=True)
+    said, wall = together([command, command], PYTHONPATH=str(ROOT))
+    spans = [tuple(map(float, line.split()[1:])) for text in said for line in text.splitlines() if "took" in line]
+    return wall, max(end for _, end in spans) - min(start for start, _ in spans)
+
+
+def tables(folder: Path, repeats: int) -> list[str]:
+    """Both tables."""
+    home = project(folder / "project")
+    knobs(folder / "existing", home, 2)  # the store, the prepared data, the caches
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("knobs 1", "knobs 2", "bare", "lightning")}
+    memory: list[dict[str, float]] = []
+    for repeat in range(repeats):
+        for name, taken in found.items():
+            place = folder / f"{name.replace(' ', '')}-{repeat}"
+            if name.startswith("knobs"):
+                wall, span, peaks = knobs(place, home, int(name[-1]))
+                memory += [peaks] if name == "knobs 2" else []
+                taken.append((wall, span))
+            else:
+                taken.append(by_hand(name, place))
+            print(f"{name}: {taken[-1]}", flush=True)
+    names = {
+        "knobs 1": "`knobs study`, 1 worker, everything recorded",
+        "knobs 2": "`knobs study`, 2 workers, everything recorded",
+        "bare": "2 processes: Optuna around the hand-written loop, no tracking",
+        "lightning": "2 processes: Optuna around Lightning, DataLoader, MLFlowLogger",
+    }
+
+    def ratio(name: str, column: int) -> str:
+        each = [a[column] / b[column] for a, b in zip(found["knobs 2"], found[name], strict=True)]
+        return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
+
+    rows = [
+        f"| {names[name]} | {statistics.median(w for w, _ in taken):.0f} | {statistics.median(s for _, s in taken):.0f}"
+        f" | {ratio(name, 0)} | {ratio(name, 1)} |"
+        for name, taken in found.items()
+    ]
+    return [
+        "## (b) A study",
+        "",
+        f"{TRIALS} trials of {STEPS} steps, TPE over the rate, no pruning, a fresh store each; {repeats} repeats.",
+        "The last two columns: the time of `knobs study` with 2 workers by that of the row, median (range).",
+        "",
+        "| arm | wall seconds | without start-up | ratio | ratio without start-up |",
+        "| --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+        "## (e) Memory",
+        "",
+        f"Greatest resident size in (b): driver {max(m['driver'] for m in memory):.0f} MiB, a worker"
+        f" {max(m['worker'] for m in memory):.0f} MiB.",
+    ]
