@@ -36,8 +36,14 @@ def install() -> None:
 def settle() -> None:
     """The command is over and its answer is given: what comes now changes nothing."""
     _State.holds += 1
-    signal.signal(signal.SIGALRM, signal.SIG_IGN)  # at the interpreter's end a handler of ours is the default again
+    for signum in (*SIGNALS, signal.SIGALRM):  # at the interpreter's end a handler of ours is the default again
+        signal.signal(signum, signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def came() -> bool:
+    """Whether a signal has come."""
+    return _State.received is not None
 
 
 def check() -> None:
