@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import sqlalchemy
 
 from knobs import signals
 from knobs.errors import BadInputError, KnobsError, StoreError
@@ -20,8 +22,28 @@ T = TypeVar("T")
 PATIENCE = float(os.environ.get("KNOBS_STORE_PATIENCE", "120"))
 """Seconds for which a busy store is waited for."""
 
-AFTER_SIGNAL = 3.0
-"""Seconds for which it still is once a signal has come."""
+AFTER_SIGNAL = 2.0
+"""Seconds for which it still is, all waits together, once a signal has come."""
+
+SLICE = 1.0
+"""Seconds that one attempt may wait within SQLite, where no signal is heard; MLflow asks for 20."""
+
+
+class _Waited:
+    after_signal = 0.0
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "connect")
+def _short_from_the_start(connection: Any, _record: Any) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute(f"PRAGMA busy_timeout = {SLICE * 1000:.0f}")
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "before_cursor_execute", retval=True)
+def _and_short_again(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+    if statement.startswith("PRAGMA busy_timeout"):
+        return f"PRAGMA busy_timeout = {SLICE * 1000:.0f}", parameters
+    return statement, parameters
 
 
 def retry(call: Callable[[], T], failures: tuple[type[Exception], ...] = (), patience: float = PATIENCE) -> T:
@@ -32,21 +54,30 @@ def retry(call: Callable[[], T], failures: tuple[type[Exception], ...] = (), pat
     began, pause = time.monotonic(), 0.05
     caught: tuple[type[Exception], ...] = (OSError, sqlite3.Error, *failures)
     while True:
+        tried, signalled = time.monotonic(), signals.came()
         try:
             return call()
         except KnobsError:
             raise
         except caught as error:
-            text = without_password(str(error)).strip().partition("\n")[0]
+            text = first_line(error)
             if getattr(error, "error_code", "") in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 raise BadInputError(text) from None
             waited = time.monotonic() - began
             if not is_busy(text) or waited > patience:
                 raise StoreError(f"the store failed, what it held is safe: {text}") from None
-            if waited > AFTER_SIGNAL:
+            if signalled:
+                _Waited.after_signal += time.monotonic() - tried + pause
+            if _Waited.after_signal > AFTER_SIGNAL:
                 signals.check()
             time.sleep(pause)
             pause = min(1.0, pause * 2)
+
+
+def first_line(error: Exception) -> str:
+    """What a store says, in one line; SQLAlchemy may put a note on its own doings before it."""
+    lines = without_password(str(error)).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if not line.startswith("(raised as a result of")), lines[0])
 
 
 def is_busy(text: str) -> bool:

@@ -16,6 +16,7 @@ from faults import project as own_project
 from faults.audit import audit, audit_quiet, table_of
 from faults.fixtures import STUDY, Undisturbed, ended, trains
 from faults.processes import Forked, fork, until
+from mlflow import MlflowClient
 
 from knobs.places import Places
 from knobs.tracking import Tracker
@@ -80,6 +81,23 @@ def test_a_write_lock_of_somebody_else_costs_only_time(undisturbed: Undisturbed,
         assert study.alive
         db.rollback()
     ended(study)
+    audit("quick", project=undisturbed.project, store=store, want=undisturbed.want)
+
+
+def test_ctrl_c_while_somebody_else_holds_a_write_lock(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    study = fork(*COMMAND, project=undisturbed.project, store=store, SLOW="0.006")
+    until(lambda: trains(study), what="training")
+    with closing(sqlite3.connect(store / "mlflow.db", timeout=30)) as db:
+        db.execute("begin immediate")
+        time.sleep(3)  # now the driver waits for it
+        began = time.monotonic()
+        for _ in range(2):
+            os.kill(study.process.pid, signal.SIGINT)
+        assert "Traceback" not in ended(study, 130)
+        assert time.monotonic() - began < 10
+        db.rollback()
+    ended(fork(*COMMAND, project=undisturbed.project, store=store))
     audit("quick", project=undisturbed.project, store=store, want=undisturbed.want)
 
 
@@ -169,6 +187,17 @@ def test_changed_code_is_not_answered_with_old_results(tmp_path: Path) -> None:
     assert "knobs.reused_from" in again.tags
 
 
+def _everything(uri: str) -> str:
+    """All that MLflow's client shows: experiments and their tags, runs with parameters, tags and artifacts' names."""
+    client = MlflowClient(tracking_uri=uri.replace("postgresql:", "postgresql+psycopg2:"))
+    experiments = client.search_experiments()
+    runs = client.search_runs([experiment.experiment_id for experiment in experiments])
+    names = [entry.path for run in runs for entry in client.list_artifacts(run.info.run_id)]
+    inputs = [run.inputs.to_dictionary() for run in runs]
+    told = [[vars(experiment) for experiment in experiments], [run.to_dictionary() for run in runs], names, inputs]
+    return repr(told)
+
+
 @pytest.mark.skipif(postgres.program("initdb") is None, reason="no PostgreSQL server is installed")
 def test_a_team_on_postgresql_and_its_password(undisturbed: Undisturbed, tmp_path: Path) -> None:
     project, store = undisturbed.project, tmp_path / "store"
@@ -180,6 +209,15 @@ def test_a_team_on_postgresql_and_its_password(undisturbed: Undisturbed, tmp_pat
         os.kill(first.process.pid, signal.SIGTERM)
         outputs = [ended(first, 143), ended(fork(*command, project=project, store=store, **shared))]
         assert ended(fork("status", "quick", "--csv", project=project, store=store, **shared)) == undisturbed.want.csv
+        report = tmp_path / "report"
+        for more in ((), ("--check",)):
+            outputs.append(
+                ended(fork("report", "quick", "--out", str(report), *more, project=project, store=store, **shared))
+            )
+        assert (report / "report.html").stat().st_size > 1000
+        told = _everything(f"{address}/postgres")
+        assert all(word in told for word in ("val/accuracy", "knobs.state", "config.json", "quick"))
+        assert SECRET not in told
         with closing(psycopg2.connect(f"{address}/template1")) as db, db.cursor() as cursor:
             cursor.execute("select state from trials order by number")
             assert [state for (state,) in cursor.fetchall()] == [trial.state for trial in undisturbed.want.optuna]

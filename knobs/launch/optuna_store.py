@@ -153,7 +153,6 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
         def _(connection: Any, _record: Any) -> None:
             # The mirror is rebuilt from MLflow whenever it is behind, so it need not wait for the disk.
             connection.execute("PRAGMA synchronous=OFF")
-            connection.execute("PRAGMA busy_timeout=20000")
 
         storage.engine.dispose()
     return storage
