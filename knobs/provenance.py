@@ -9,7 +9,9 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,10 @@ from knobs import discover
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ROOM_PREFIXES = ("knobs", *discover.FOLDERS)
+ROOMS = ("knobs", *discover.FOLDERS)
+
+INSTALLED = {"site-packages", "dist-packages"}
+"""Folders of packages, whose versions are recorded instead."""
 
 ENGINE = "knobs.runner"
 """The module from which everything that a training executes is imported."""
@@ -30,7 +35,7 @@ def training_code_hash(model: str, data: str) -> str:
 
 
 def code_hash(modules: Iterable[str]) -> str:
-    """Hash over these modules and everything of ours that they import, comments and docstrings left out."""
+    """Hash over these modules and what they import of ours and of the project; no comments, no docstrings."""
     waiting, seen = list(modules), dict[str, str]()
     while waiting:
         name = waiting.pop()
@@ -45,7 +50,7 @@ def code_hash(modules: Iterable[str]) -> str:
 
 @functools.cache
 def _parse(name: str, path: Path, _modified: int) -> tuple[str, list[str]]:
-    """A file's hash without comments and docstrings, and the modules of ours that it imports outside type checking."""
+    """A file's hash without comments and docstrings, and the modules that it imports outside type checking."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported: list[str] = []
     package = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
@@ -70,20 +75,33 @@ def _parse(name: str, path: Path, _modified: int) -> tuple[str, list[str]]:
             return node
 
     dump = ast.dump(Strip().visit(tree))
-    ours = [name for name in imported if name.partition(".")[0] in ROOM_PREFIXES]
-    return hashlib.sha256(dump.encode()).hexdigest(), ours
+    return hashlib.sha256(dump.encode()).hexdigest(), imported
 
 
 def _source(name: str) -> Path | None:
-    """A module's file, found without importing it; None for a package or a name that is no module."""
+    """The file of a module of ours or of the project's, found without importing it; None for any other name."""
     room, _, rest = name.partition(".")
-    bases = (discover.SHIPPED,) if room == "knobs" else (discover.project_root(), discover.SHIPPED)
+    root = discover.project_root()
+    bases = (
+        [discover.SHIPPED] if room == "knobs" else [root, discover.SHIPPED] if room in ROOMS else _beside(room, root)
+    )
     for base in bases:
         stem = base.joinpath(room, *rest.split(".")) if rest else base / room
         for path in (stem.with_suffix(".py"), stem / "__init__.py"):
             if path.is_file():
                 return path
     return None
+
+
+@functools.cache
+def _beside(name: str, root: Path) -> list[Path]:
+    """Where Python finds a top-level module of this name, if that is in the project and no installed package."""
+    found = PathFinder.find_spec(name) if name and name not in sys.stdlib_module_names else None
+    places = [] if found is None else [found.origin, *(found.submodule_search_locations or [])]
+    real = [Path(place).resolve() for place in places if place]
+    if not real or not real[0].is_relative_to(root.resolve()) or INSTALLED & set(real[0].parts):
+        return []
+    return [real[0].parents[1 if real[0].stem == "__init__" else 0]]
 
 
 @functools.cache

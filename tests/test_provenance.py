@@ -33,8 +33,9 @@ def original(tree: Path) -> str:
     return hash_in(tree)
 
 
-def hash_in(tree: Path, model: str = "mlp", cwd: Path | None = None) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+def hash_in(tree: Path, model: str = "mlp", cwd: Path | None = None, also: Path | None = None) -> str:
+    paths = os.pathsep.join(map(str, [tree, *([also] if also else [])]))
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("KNOBS_ROOT", None)
     done = subprocess.run(
         [sys.executable, "-c", HASH.format(model=model)],
@@ -100,6 +101,20 @@ def test_every_way_to_import_a_file_of_ones_own_is_followed(statement: str, tree
     before = hash_in(tree, "own", tmp_path)
     (tmp_path / "models" / "_mine.py").write_text("value = 2\n")
     assert hash_in(tree, "own", tmp_path) != before
+
+
+@pytest.mark.parametrize("file", ["beside.py", "beside/__init__.py", "beside/deep/inner.py"])
+def test_a_file_of_the_project_beside_the_folders_is_followed_too(file: str, tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "studies").mkdir()
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    statement = "from beside.deep import inner" if "deep" in file else "from beside import value"
+    (tmp_path / "models" / "own.py").write_text(f'"""Mine."""\nimport json\nimport torch\n{statement}\n')
+    hashes = []
+    for text in ("value = 1\n", "value = 2\n", "# a comment\nvalue = 2\n"):
+        (tmp_path / file).write_text(text)
+        hashes.append(hash_in(tree, "own", tmp_path, also=tmp_path))
+    assert hashes[0] != hashes[1] == hashes[2]
 
 
 def test_the_projects_own_model_stands_for_the_installed_one(tree: Path, tmp_path: Path) -> None:
