@@ -53,7 +53,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     one.add_argument("name", nargs="?", help="a study or an ablation, whose baseline is trained")
     one.add_argument("--from", dest="source", metavar="RUN_ID", help="train this run's recorded config again")
     one.epilog = f"{KNOBS_HELP}, --seed 3; with NAME alone, `knobs run NAME --help` lists them"
-    _machine(one)
+    _machine(one, several=False)
 
     one = command("study", "launch a study, or go on with it")
     one.add_argument("name", help="a file in studies/")
@@ -109,9 +109,10 @@ def _reporting(command: Callable[[str, str], Parser]) -> None:
     one.epilog = "--training.threads N trains with another thread count, and says so first"
 
 
-def _machine(one: Parser) -> None:
+def _machine(one: Parser, *, several: bool = True) -> None:
     one.add_argument("--devices", default="auto", help="auto, cpu:N, cuda:0,1, mps (auto)")
-    one.add_argument("--per-device", metavar="K", default="1", help="workers on each device (1)")
+    if several:
+        one.add_argument("--per-device", metavar="K", default="1", help="workers on each device (1)")
     one.add_argument("--storage", metavar="URL", help="Optuna's store for a team, e.g. postgresql://...")
     one.add_argument("--fresh", action="store_true", help="train anyway: reuse nothing, set old trials aside")
 
@@ -195,7 +196,7 @@ def _list(options: argparse.Namespace, _: dict[str, str]) -> None:
 
 
 def _knob_help(name: str) -> None:
-    from knobs.config import describe
+    from knobs.config import describe, text_of
     from knobs.launch.commands import baseline_of
 
     discover.activate(discover.project_root())
@@ -205,7 +206,7 @@ def _knob_help(name: str) -> None:
         place, _, leaf = knob.partition(".")
         owner = type(getattr(config, place)) if leaf else type(config)
         about = describe(owner).get(leaf or place, "which one it is; another brings knobs of its own")
-        print(f"  --{knob:<26} {'none' if value is None else value!s:<12} {about}")
+        print(f"  --{knob:<26} {'none' if value is None else text_of(value):<12} {about}")
 
 
 def _run(options: argparse.Namespace, typed: dict[str, str]) -> None:

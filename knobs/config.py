@@ -34,6 +34,7 @@ from knobs.part import (
     field_names,
     part,
     refusal,
+    text_of,
 )
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "field_names",
     "kind_class",
     "part",
+    "text_of",
 ]
 
 

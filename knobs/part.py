@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -19,6 +20,12 @@ T = TypeVar("T")
 
 Value = bool | int | float | str | None | tuple[Any, ...]
 """What a knob can hold: JSON's scalars, or a tuple of them."""
+
+
+def text_of(value: Value) -> str:
+    """A knob's value as one types it: a tuple as a JSON list."""
+    return json.dumps(value) if isinstance(value, tuple) else str(value)
+
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]

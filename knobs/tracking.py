@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 from knobs.errors import BadInputError, KnobsError, StoreError
+from knobs.part import text_of
 from knobs.places import Places, without_password
 from knobs.stores import PATIENCE, create_database, retry
 
@@ -128,7 +129,7 @@ class Tracker:
 
     def params(self, run: str, params: Mapping[str, Any]) -> None:
         """Record knobs; writing the same again is nothing."""
-        entries = [Param(key, str(value)[:6000]) for key, value in params.items()]
+        entries = [Param(key, text_of(value)[:6000]) for key, value in params.items()]
         for part in _chunks(entries, 100):
             self._retry(partial(self.client.log_batch, run, params=part))
 

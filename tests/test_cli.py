@@ -188,6 +188,7 @@ REFUSED = [
     (["study", "mnist1d_mlp", "--timeout", "0"], "--timeout 0: expected a positive amount such as 10m"),
     (["study", "mnist1d_mlp", "--per-device", "0"], "--per-device 0"),
     (["study", "mnist1d_mlp", "--seed", "-1"], "--seed -1"),
+    (["run", "mnist1d_mlp", "--per-device", "2"], "--per-device is no option of knobs run; did you mean --devices?"),
     (["run"], "needs the name of a study or ablation, or --from RUN_ID"),
     (["run", "mnist1d_mlp", "--from", "abc"], "needs the name of a study or ablation, or --from RUN_ID"),
     (["ui", "--port", "x"], "--port x"),

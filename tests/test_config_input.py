@@ -8,7 +8,7 @@ import pytest
 
 from datamodules.toy import Toy
 from knobs import optimizers, schedules
-from knobs.config import RunConfig, Value
+from knobs.config import RunConfig, Value, text_of
 from knobs.errors import BadInputError
 from models.mlp import MLP
 
@@ -121,6 +121,13 @@ def test_lists_are_typed_as_json() -> None:
     for text in ("[30]", "[30, x]", "[30, 1.5]", "30"):
         with pytest.raises(BadInputError, match=r"data\.padding"):
             config.parse_knob("data.padding", text)
+
+
+def test_every_value_is_shown_as_it_is_typed() -> None:
+    config = BASE.with_knobs({"data.kind": "mnist1d"})
+    shown = {name: text_of(value) for name, value in config.knobs().items()}
+    assert shown["data.padding"] == "[36, 60]"
+    assert config.with_knobs({name: config.parse_knob(name, text) for name, text in shown.items()}) == config
 
 
 @pytest.mark.parametrize(

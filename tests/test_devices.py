@@ -92,6 +92,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a word": ("gpu", {"cuda": 1}, "not understood"),
     "nothing": ("", {}, "not understood"),
     "a sign": ("cpu:+2", {}, "not understood"),
+    "workers without end": ("cpu:5000", {}, "too many workers for 8 cores; the most here is cpu:32"),
+    "one too many for few cores": ("cpu:9", {"cpus": 1}, "the most here is cpu:8"),
+    "workers beyond counting": (f"cpu:{'9' * 30}", {}, "not understood"),
 }
 
 
@@ -101,6 +104,21 @@ def test_what_is_not_there_is_refused(spec: str, machine: dict[str, Any], messag
         on(spec, **machine)
     assert f"--devices {spec}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_as_many_workers_as_a_machine_bears() -> None:
+    for cpus, most in ((1, 8), (2, 8), (8, 32)):
+        assert len(on(f"cpu:{most}", cpus=cpus)) == most
+    assert len(on("cuda", cuda=16, cpus=2)) == 16  # one a device is what it is there for
+    refused = {
+        ("cpu:4", 3): "--per-device 3: too many workers for 2 cores; the most here is --per-device 2",
+        ("cpu:9", 2): "the most here is cpu:8",
+        ("cuda", 5): "--per-device 5: too many workers for 2 cores; the most here is --per-device 4",
+        ("auto", 5): "the most here is --per-device 4",
+    }
+    for (spec, per_device), message in refused.items():
+        with pytest.raises(BadInputError, match=message):
+            on(spec, per_device, cuda=2, cpus=2)
 
 
 def test_at_least_one_worker_a_device() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_more_points_than_mlflow_takes_at_once(tracker: Tracker, run: str) -> No
 
 def test_what_is_written_is_read_back(tracker: Tracker, run: str, tmp_path: Path) -> None:
     tracker.params(run, {f"model.k{i}": i for i in range(250)})
-    tracker.params(run, {"model.width": 7})  # the same again is nothing
+    tracker.params(run, {"model.width": 7, "data.padding": (36, 60)})  # the same again is nothing
     tracker.summary(run, {"best/val/loss": 0.1 + 0.2, "parameters": 12.0}, 40)
     tracker.upload_texts(run, {"config.json": "{}"})
     (tmp_path / "best.ckpt").write_bytes(b"weights")
@@ -75,7 +76,7 @@ def test_what_is_written_is_read_back(tracker: Tracker, run: str, tmp_path: Path
     tracker.end(run, "FINISHED", {"knobs.state": "finished"})
     row = tracker.get(run)
     assert (row.status, row.state, row.name) == ("FINISHED", "finished", "a run")
-    assert row.params == {"model.width": "7", **{f"model.k{i}": str(i) for i in range(250)}}
+    assert row.params == {"model.width": "7", "data.padding": "[36, 60]", **{f"model.k{i}": str(i) for i in range(250)}}
     assert (row.metrics["best/val/loss"], row.metrics["parameters"]) == (0.1 + 0.2, 12.0)
     assert row.end_ms is not None
     assert tracker.artifact(run, "checkpoints/best.ckpt").read_bytes() == b"weights"
@@ -109,10 +110,10 @@ def test_an_experiment_is_made_once_and_a_deleted_one_is_refused(tracker: Tracke
 
 
 class Locked:
-    """Another program holds the store's write lock for some seconds."""
+    """Another program holds the store's write lock for some seconds, or the whole store."""
 
-    def __init__(self, places: Places, seconds: float) -> None:
-        self.database, self.seconds = places.database, seconds
+    def __init__(self, places: Places, seconds: float, lock: str = "IMMEDIATE") -> None:
+        self.database, self.seconds, self.lock = places.database, seconds, lock
         self.thread = threading.Thread(target=self._hold)
         self.held = threading.Event()
 
@@ -125,7 +126,7 @@ class Locked:
 
     def _hold(self) -> None:
         connection = sqlite3.connect(self.database)
-        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute(f"BEGIN {self.lock}")
         self.held.set()
         time.sleep(self.seconds)
         connection.rollback()
@@ -134,10 +135,34 @@ class Locked:
 
 def test_a_store_that_is_locked_for_a_while_is_waited_for(tracker: Tracker, run: str) -> None:
     began = time.monotonic()
-    with Locked(tracker.places, 3.0):
+    with Locked(tracker.places, 3.0, "EXCLUSIVE"):
         tracker.log(run, records(1))
         assert time.monotonic() - began > 2.5
         assert len(rows(tracker.places, f"select 1 from metrics where run_uuid = '{run}'")) == 2
+
+
+WRITES: dict[str, Callable[[Tracker, str], object]] = {
+    "a run": lambda tracker, run: tracker.create(tracker.experiment("e"), "r", {"knobs.kind": "run"}, {"a": 1}),
+    "an experiment": lambda tracker, run: tracker.experiment(f"new-{run}", "what it is"),
+    "parameters": lambda tracker, run: tracker.params(run, {"b": 1}),
+    "a summary": lambda tracker, run: tracker.summary(run, {"best/a": 1.0}),
+    "tags": lambda tracker, run: tracker.tag(run, {"knobs.state": "x"}),
+    "a data set": lambda tracker, run: tracker.inputs(run, "toy", "f" * 64, {"file": "toy.py"}),
+    "an end": lambda tracker, run: tracker.end(run, "FINISHED", {"knobs.state": "finished"}),
+    "another name": lambda tracker, run: tracker.rename(run, "other"),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_every_write_waits_and_says_so_in_time(
+    write: Callable[[Tracker, str], object], tracker: Tracker, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Locked(tracker.places, 1.5):
+        monkeypatch.setattr(tracker, "patience", 0.0)  # nor does one attempt take MLflow's 20 seconds
+        with pytest.raises(StoreError, match="database is locked"):
+            write(tracker, run)
+        monkeypatch.undo()
+        write(tracker, run)
 
 
 # Opening

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 
 from knobs.errors import BadInputError
 
+WORKERS_A_CORE = 4
+FEW = 8
+"""More workers than four a core are refused; up to eight always go."""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -73,18 +77,20 @@ def parse(
         raise BadInputError(f"--per-device {per_device}: at least 1")
     if spec == "auto":
         if cuda_count() > 0:
-            return parse("cuda", per_device, environ=environ, cuda_count=cuda_count)
+            return parse("cuda", per_device, environ=environ, cuda_count=cuda_count, cpus=cpus)
         if mps():
-            return parse("mps", per_device, mps=mps)
+            return parse("mps", per_device, mps=mps, cpus=cpus)
         spec = f"cpu:{cpus()}"
-    if match := re.fullmatch(r"cpu(?::(\d+))?", spec):
+    if match := re.fullmatch(r"cpu(?::(\d{1,9}))?", spec):
         workers = int(match[1] or 1)
         if workers < 1:
             raise BadInputError(f"--devices {spec}: at least one worker, e.g. cpu:2")
+        _bearable(spec, workers, per_device, cpus())
         return _slots([_cpu(i) for i in range(workers)], per_device)
     if spec == "mps":
         if not mps():
             raise BadInputError("--devices mps: this machine has no Apple GPU that torch can use; there is cpu:N")
+        _bearable(spec, 1, per_device, cpus())
         return _slots([Device("mps", "mps", {"KNOBS_DEVICE": "mps"})], per_device)
     if match := re.fullmatch(r"cuda(?::(\d+(?:,\d+)*))?", spec):
         visible = _visible(environ.get("CUDA_VISIBLE_DEVICES"), cuda_count())
@@ -95,6 +101,7 @@ def parse(
             raise BadInputError(f"--devices {spec}: there is no cuda:{absent[0]}; visible are 0 to {len(visible) - 1}")
         if len(set(chosen)) < len(chosen):
             raise BadInputError(f"--devices {spec}: a device is named twice; --per-device K puts K workers on each")
+        _bearable(spec, len(chosen), per_device, cpus())
         return _slots([_cuda(i, visible[i]) for i in chosen], per_device)
     raise BadInputError(f"--devices {spec}: not understood; use auto, cpu:N, cuda:0,1 or mps")
 
@@ -126,6 +133,18 @@ def _cuda(index: int, identity: str) -> Device:
         "MKL_NUM_THREADS": "1",
     }
     return Device(f"cuda:{index}", "cuda", environment)
+
+
+def _bearable(spec: str, devices: int, per_device: int, cores: int) -> None:
+    """Raises `BadInputError` for workers without end: each is a process with a torch of its own."""
+    most = max(WORKERS_A_CORE * cores, FEW)
+    if devices * per_device <= most or (per_device == 1 and not spec.startswith("cpu")):
+        return
+    if per_device == 1:
+        raise BadInputError(f"--devices {spec}: too many workers for {cores} cores; the most here is cpu:{most}")
+    fits = most // devices
+    hint = f"the most here is --per-device {fits}" if fits else f"the most here is cpu:{most}"
+    raise BadInputError(f"--devices {spec} --per-device {per_device}: too many workers for {cores} cores; {hint}")
 
 
 def _slots(devices: list[Device], per_device: int) -> list[Device]:
