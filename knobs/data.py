@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from knobs import sources
 from knobs.errors import BadInputError, StoreError, nearest
 
 if TYPE_CHECKING:
     from knobs.config import DataConfig
+
+INDEX = "index.json"
+"""What a prepared data set's arrays are called, and from which files they were read."""
 
 Task = Literal["regression", "binary", "multiclass"]
 Layout = Literal["vector", "sequence", "image"]
@@ -101,6 +105,10 @@ class Splits:
         return [("train", self.train), ("val", self.val), ("test", self.test)]
 
 
+_checked: dict[Path, sources.Made | None] = {}
+"""Data sets that load; the first is kept until it is written (several may not fit into memory)."""
+
+
 def prepare(config: DataConfig, cache: Path) -> str:
     """Make the data set if this machine's `cache` lacks it, and return the fingerprint of its arrays.
 
@@ -108,42 +116,79 @@ def prepare(config: DataConfig, cache: Path) -> str:
     this at once: each writes a folder of its own, and one rename wins.
     """
     folder = _folder(config, cache)
-    stamp = folder / "fingerprint"
-    if stamp.exists():
-        return stamp.read_text()
-    splits = config.load()
-    fingerprint = hash_splits(splits)
+    if found := _known(folder):
+        return found
+    made = _checked.pop(folder, None) or sources.load(config)
+    fingerprint = hash_splits(made.splits)
     try:
-        _write(splits, fingerprint, folder)
+        _write(made.splits, folder / fingerprint[:16])
+        _replace(folder / INDEX, json.dumps({"fingerprint": fingerprint, "sources": made.sources}))
     except OSError as error:
         raise StoreError(f"{cache} cannot be written: {error.strerror or error}") from None
     return fingerprint
 
 
-def _write(splits: Splits, fingerprint: str, folder: Path) -> None:
+def check(config: DataConfig, cache: Path) -> None:
+    """Raise `BadInputError` where there is no such data set; write nothing. What was loaded is kept for `prepare`."""
+    folder = _folder(config, cache)
+    if not (folder in _checked or _known(folder)):
+        made = sources.load(config)
+        _checked[folder] = None if _checked else made
+
+
+def known(config: DataConfig, cache: Path) -> str:
+    """The fingerprint of a data set that this machine has prepared; empty where it has not."""
+    return _known(_folder(config, cache))
+
+
+def _known(folder: Path) -> str:
+    """What `prepare` noted, as long as every file that was read for it is what it was."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    fingerprint = str(index["fingerprint"])
+    same = all(sources.content(path) == content for path, content in index["sources"].items())
+    return fingerprint if same and (folder / fingerprint[:16]).is_dir() else ""
+
+
+def _write(splits: Splits, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
     try:
         for name, split in splits.items():
             np.save(made / f"{name}_x.npy", np.ascontiguousarray(split.x))
             np.save(made / f"{name}_y.npy", np.ascontiguousarray(split.y))
-        (made / "fingerprint").write_text(fingerprint)
         try:
             os.rename(made, folder)
         except OSError:
-            if not (folder / "fingerprint").exists():
+            if not folder.is_dir():  # else it is there already: its name is its content
                 raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def open_prepared(config: DataConfig, cache: Path) -> Splits:
-    """The prepared arrays, mapped into memory (copy on write: nobody changes another's)."""
-    prepare(config, cache)
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def open_prepared(config: DataConfig, cache: Path, fingerprint: str = "") -> Splits:
+    """The prepared arrays, mapped into memory (copy on write: nobody changes another's).
+
+    With a fingerprint those very arrays, whatever became of the files since. Raises `BadInputError` if they are gone.
+    """
     folder = _folder(config, cache)
+    if not (fingerprint and (folder / fingerprint[:16]).is_dir()):
+        now = prepare(config, cache)
+        if fingerprint not in ("", now):
+            raise BadInputError(f"data set {config.kind} is not what it was: {fingerprint[:12]} then, {now[:12]} now")
+        fingerprint = now
+    arrays = folder / fingerprint[:16]
 
     def split(name: str) -> Split:
-        return Split(*(np.load(folder / f"{name}_{part}.npy", mmap_mode="c") for part in "xy"))
+        return Split(*(np.load(arrays / f"{name}_{part}.npy", mmap_mode="c") for part in "xy"))
 
     return Splits(train=split("train"), val=split("val"), test=split("test"))
 

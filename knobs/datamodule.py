@@ -46,10 +46,10 @@ class Interval:
 class InMemoryData(LightningDataModule):
     """The splits of a prepared data set as tensors on one device. One training "batch" for Lightning is an interval."""
 
-    def __init__(self, config: RunConfig, cache: Path, device: torch.device) -> None:
+    def __init__(self, config: RunConfig, cache: Path, device: torch.device, fingerprint: str = "") -> None:
         super().__init__()
         dtype = torch.float64 if config.training.precision == "64" else torch.float32
-        splits: Splits = open_prepared(config.data, cache)
+        splits: Splits = open_prepared(config.data, cache, fingerprint)
 
         def tensors(name: str) -> Pair:
             split = getattr(splits, name)
@@ -106,8 +106,10 @@ class InMemoryData(LightningDataModule):
 class PopulationData(InMemoryData):
     """The same splits for all members; each has its own order of the training samples, the one that it has alone."""
 
-    def __init__(self, config: RunConfig, cache: Path, device: torch.device, seeds: Sequence[int]) -> None:
-        super().__init__(config, cache, device)
+    def __init__(
+        self, config: RunConfig, cache: Path, device: torch.device, seeds: Sequence[int], fingerprint: str = ""
+    ) -> None:
+        super().__init__(config, cache, device, fingerprint)
         self.seeds = tuple(seeds)
         self.gather_batches = max(1, self.gather_batches // len(self.seeds))
         self._orders: tuple[int, torch.Tensor] | None = None

@@ -22,6 +22,8 @@ class Job:
     """Where this attempt, and no other, writes its checkpoints."""
     cache: Path
     """Prepared data sets of this machine."""
+    fingerprint: str = ""
+    """Of the arrays to be trained on; empty: as the data set is now."""
     resume: tuple[Path, ...] = ()
     """Checkpoints of earlier attempts, the furthest first; a damaged one falls back to the next."""
     seeds: tuple[int, ...] = ()

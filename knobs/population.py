@@ -177,7 +177,8 @@ def run(jobs: Sequence[Job], channels: Sequence[Channel], device: torch.device) 
 
 def _train(configs: list[RunConfig], jobs: dict[int, Job], watch: _Watch, device: torch.device) -> list[Outcome]:
     spec, clock = configs[0].data.spec(), runner.Clock()
-    batches = PopulationData(configs[0], watch.job.cache, device, [config.seed for config in configs])
+    seeds = [config.seed for config in configs]
+    batches = PopulationData(configs[0], watch.job.cache, device, seeds, watch.job.fingerprint)
     population = watch.learner = Population(configs, spec, watch, device)
     runner.restore(watch, device)
     first = population.progress.step

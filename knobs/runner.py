@@ -17,7 +17,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Trainer
 
-from knobs import checkpoint, picture, provenance
+from knobs import batch_of_one, checkpoint, picture, provenance
 from knobs.config import RunConfig
 from knobs.datamodule import InMemoryData
 from knobs.errors import BadInputError, KnobsError, StoreError
@@ -167,7 +167,7 @@ def _train(job: Job, watch: Watch, device: torch.device) -> Outcome:
     config = RunConfig.from_json(job.config)
     reproducible(config, device)
     clock = Clock()
-    batches = InMemoryData(config, job.cache, device)
+    batches = InMemoryData(config, job.cache, device, job.fingerprint)
     learner = watch.learner = Learner(config, config.data.spec(), watch, device)
     restore(watch, device)
     first = learner.progress.step
@@ -196,7 +196,8 @@ def fit(learner: Learner, batches: InMemoryData, device: torch.device) -> None:
     """Train from the learner's step on, to the end."""
     batches.start = learner.progress.step
     if batches.intervals_left() > 0:
-        _trainer(device, batches.intervals_left()).fit(learner, datamodule=batches)
+        with batch_of_one.explained(learner.config):
+            _trainer(device, batches.intervals_left()).fit(learner, datamodule=batches)
 
 
 def conclude(job: Job, learner: Learner, batches: InMemoryData, costs: Numbers) -> Outcome:
@@ -224,7 +225,7 @@ def _evaluate(job: Job, device: torch.device) -> Outcome:
     config = RunConfig.from_json(job.config)
     reproducible(config, device)
     state = checkpoint.load(job.evaluate, config=job.config, device=device)
-    batches = InMemoryData(config, job.cache, device)
+    batches = InMemoryData(config, job.cache, device, job.fingerprint)
     learner = Learner(config, config.data.spec(), Watch(job, _Silent()), device)
     learner.network.load_state_dict(state["network"])
     values = learner.evaluate(batches.batches(batches.test))

@@ -47,6 +47,12 @@ LATE: list[tuple[list[str], list[str]]] = [
     (["run", "credit_mlp", "--model.kind", "rnn"], ["rnn", "sequence", "vector"]),
     (["run", "mnist1d_mlp", "--training.monitor", "acuracy"], ["training.monitor", "did you mean accuracy?"]),
     (["run", "--from", "deadbeef"], ["no run 'deadbeef'"]),
+    (["run", "mnist1d_mlp", "--data.validation", "5000"], ["data.validation = 5000", "leaves 4000"]),
+    (["study", "mnist1d_mlp", "--devices", "cpu:5000"], ["--devices cpu:5000: too many", "the most here is cpu:"]),
+    (
+        ["run", "mnist1d_mlp", "--model.norm", "batch", "--data.batch_size", "1"],
+        ["data.batch_size = 1", "batch normalisation of model mlp"],
+    ),
 ]
 MORE: list[tuple[list[str], list[str]]] = [
     (["run", "mnist1d_mlp", "--model.depth", "deep"], ["model.depth = 'deep'", "integer"]),
@@ -57,13 +63,14 @@ MORE: list[tuple[list[str], list[str]]] = [
     (["run", "mnist1d_mlp", "--seed", "-1"], ["seed = '-1'"]),
     (["run", "mnist1d_mlp", "--model.kind", "mpl"], ["no model named 'mpl'; did you mean mlp?"]),
     (["study", "mnist1d_mlp", "--seed", "x"], ["--seed x"]),
+    (["study", "mnist1d_mlp", "--data.validation", "5000"], ["data.validation = 5000", "leaves 4000"]),
     (["study", "credit_mlp", "--model.kind", "rnn"], ["model.activation", "no knob of the baseline"]),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "said"), LATE, ids=lambda value: " ".join(value)[:40])
 def test_what_needs_the_study(arguments: list[str], said: list[str], tmp_path: Path) -> None:
-    devices = CPU if arguments[0] in ("run", "study") else ()
+    devices = CPU if arguments[0] in ("run", "study") and "--devices" not in arguments else ()
     refused(quick(*arguments, *devices, store=tmp_path / "m"), tmp_path / "m", *said)
 
 

@@ -15,6 +15,7 @@ from knobs.claims import Ruling, rule
 from knobs.data import BOUNDS
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.ablation_plan import AblationPlan, CellWork
+from knobs.launch.commands import check_buildable
 from knobs.launch.session import Session, how_to_call, only_driver, say
 from knobs.launch.tables import console
 from knobs.recorded import seed_values
@@ -38,8 +39,8 @@ def load(name: str, *, seeds: int | None, trials: int | None, quick: bool) -> tu
 def ablate(session: Session, name: str, ablation: Ablation) -> None:
     """Run an ablation to its verdicts, or go on with it."""
     for cell in ablation.cells():
-        cell.config.model.build(cell.config.data.spec())
-    tracker, driver, display = session.open(name)
+        check_buildable(cell.config)
+    tracker, driver, display = session.open(name, *(cell.config.data for cell in ablation.cells()))
     with signals.held(), only_driver(session.places, name):
         plan = AblationPlan(name, ablation, tracker, session.devices[0].kind)
         parent = _parent(tracker, name, ablation, fresh=session.fresh)

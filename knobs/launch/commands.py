@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from knobs import definition, discover, signals
+from knobs import data, definition, discover, signals
 from knobs.ablation import Ablation
 from knobs.config import RunConfig
 from knobs.data import monitored
@@ -31,8 +31,11 @@ def with_typed_knobs(config: RunConfig, typed: dict[str, str]) -> RunConfig:
 
 def check_buildable(config: RunConfig) -> None:
     """Raises `BadInputError`, one sentence, where the network cannot take the data, or the metric is none of it."""
+    from knobs import batch_of_one  # imports torch
+
     spec = config.data.spec()
     config.model.build(spec)
+    batch_of_one.check(config)
     monitored(spec, config.training.monitor)
 
 
@@ -50,7 +53,7 @@ def run(session: Session, name: str, typed: dict[str, str], source: str | None) 
         config, experiment, origin = baseline_of(name), name, {}
         config = with_typed_knobs(config, typed)
         check_buildable(config)
-        tracker, driver, display = session.open(name)
+        tracker, driver, display = session.open(name, config.data)
     else:
         if session.places.tracking_uri is None and not session.places.database.exists():
             raise BadInputError(f"no run {source!r}: nothing is recorded yet in {session.places.folder}")
@@ -60,6 +63,7 @@ def run(session: Session, name: str, typed: dict[str, str], source: str | None) 
             raise BadInputError(f"run {source} was not recorded by knobs: it has no config")
         config = with_typed_knobs(RunConfig.from_json(row.tags["knobs.config"]), typed)
         check_buildable(config)
+        data.check(config.data, session.places.cache)
         experiment = name = row.tags.get("knobs.study") or row.tags.get("knobs.name", "runs")
         origin = {"knobs.from": source}
     tags = {"knobs.kind": "run", "knobs.name": name, **origin}
@@ -115,7 +119,7 @@ def study(
     options = {"as": record_as, "trials": total, "sampler": sampler, "pruner": pruner, "seed": seed}
     described = notes.of_command("study", name, options, typed)
     name = record_as or name
-    tracker, driver, display = session.open(name)
+    tracker, driver, display = session.open(name, found.baseline.data)
     with signals.held(), only_driver(session.places, name):
         deadline = None if timeout is None else time.monotonic() + timeout
         plan = StudyPlan(name, found, tracker, total=total, deadline=deadline)
@@ -130,8 +134,9 @@ def study(
             plan.open(parent.id, rows)
             if plan.search.history or plan.resumed:
                 say(f"{name}: goes on after {len(plan.search.history)} trials, {len(plan.resumed)} interrupted")
-            if plan.other_code:
-                warn(f"{plan.other_code} recorded trials were trained by other code; --fresh sets them aside")
+            for number, what in ((plan.other_code, "by other code"), (plan.other_data, "on other data")):
+                if number:
+                    warn(f"{number} recorded trials were trained {what}; --fresh sets them aside")
             with display:
                 driver.run(plan)
             if plan.objectives:
@@ -195,6 +200,7 @@ def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan, parent: str) -
         checkpoint = tracker.artifact(holder, "checkpoints/best.ckpt")
         config = RunConfig.from_json(row.tags["knobs.config"])
         task = Task("winner", config, row.name, {}, test=True, evaluate=checkpoint, run=row.id, closed=row.state)
+        task.fingerprint = row.tags["knobs.data_fingerprint"]
         task.attempt = int(row.tags["knobs.attempt"])
         driver.run(ListPlan(plan.name, [task]))
     tracker.tag(row.id, {"knobs.winner": "true"})

@@ -137,6 +137,7 @@ class Driver:
             config=task.config.to_json(),
             folder=self.recorder.scratch(task) / f"attempt-{task.attempt}",
             cache=self.tracker.places.cache,
+            fingerprint=task.fingerprint,
             resume=resume,
             seeds=task.seeds,
             test=task.test,

@@ -29,7 +29,7 @@ class Recorder:
     def open(self, task: Task, experiment: str, environment: Mapping[str, str]) -> None:
         """Make the task's MLflow run. One that is there already may lack what a killed driver had yet to write."""
         config = task.config
-        fingerprint = self._fingerprint(config)
+        fingerprint = task.fingerprint = self._fingerprint(config)
         digest = config.digest(fingerprint, task.execution)
         code = provenance.training_code_hash(config.model.kind, config.data.kind)
         same = [digest, code, environment["torch"], str(config.training.threads), environment["device"]]

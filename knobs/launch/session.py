@@ -22,6 +22,7 @@ from knobs.launch.local import LocalPool
 from knobs.places import Places
 
 if TYPE_CHECKING:
+    from knobs.config import DataConfig
     from knobs.launch.driver import Driver
     from knobs.launch.progress import Progress
     from knobs.tracking import Tracker
@@ -47,14 +48,19 @@ class Session:
         self._logs = tempfile.TemporaryDirectory(prefix="knobs-workers-", ignore_cleanup_errors=True)
         self.pool = LocalPool(self.devices, self.root, Path(self._logs.name))
 
-    def open(self, title: str) -> tuple[Tracker, Driver, Progress]:
-        """The stores, once the input is known to be good."""
+    def open(self, title: str, *sets: DataConfig) -> tuple[Tracker, Driver, Progress]:
+        """The stores, once the input is known to be good: last of all, that these data sets can be made."""
+        from knobs import data
         from knobs.launch.driver import Driver
         from knobs.launch.progress import Progress
         from knobs.tracking import Tracker
 
+        for config in sets:
+            data.check(config, self.places.cache)
         tracker = Tracker(self.places)
         self.places.make()
+        for config in sets[:1]:
+            data.prepare(config, self.places.cache)
         display = Progress(title, self.devices)
         return tracker, Driver(tracker, self.pool, display, fresh=self.fresh), display
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from knobs import provenance
-from knobs.config import RunConfig, Value
+from knobs import data, provenance
+from knobs.config import RunConfig, Value, text_of
 from knobs.errors import BadInputError
 from knobs.job import Outcome
 from knobs.launch.optuna_store import OptunaStore
@@ -58,7 +58,8 @@ class StudyPlan:
         self.counts: dict[str, int] = {}
         self.configs: dict[int, RunConfig] = {}
         self.other_code = 0
-        """Recorded trials that were trained by other code than there is now."""
+        self.other_data = 0
+        """Recorded trials that were trained by other code, or on other data, than there is now."""
         self.opened = False
 
     def open(self, parent: str, rows: list[Row]) -> None:
@@ -161,7 +162,9 @@ class StudyPlan:
         shutil.rmtree(self.tracker.places.scratch / row.id, ignore_errors=True)
         config = self.configs[int(row.tags["knobs.trial"])]
         code = provenance.training_code_hash(config.model.kind, config.data.kind)
+        now = data.known(config.data, self.tracker.places.cache)
         self.other_code += row.tags.get("knobs.code") != code
+        self.other_data += bool(now) and row.tags.get("knobs.data_fingerprint") != now
 
     def _note(self, number: int, state: str, value: float | None) -> None:
         self.counts[state] = self.counts.get(state, 0) + 1
@@ -241,7 +244,7 @@ def run_name(label: str, params: dict[str, Value]) -> str:
     name = label
     for knob, value in leaves:
         leaf = knob.rpartition(".")[2]
-        text = f"{value:.2g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
+        text = f"{value:.2g}".replace("e-0", "e-") if isinstance(value, float) else text_of(value)
         piece = text if isinstance(value, str) else f"{SHORT.get(leaf, leaf[:3])}{text}"
         if len(name) + 1 + len(piece) <= 18:
             name += f" {piece}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from knobs import provenance
+from knobs import data, provenance
 from knobs.config import RunConfig
 from knobs.errors import BadInputError
 from knobs.job import Outcome, Record
@@ -52,6 +52,8 @@ class Task:
 
     run: str = ""
     """The MLflow run's id, once it has one."""
+    fingerprint: str = ""
+    """Of its data; known once a run is open or taken up."""
     identity: str = ""
     """Equal in runs that must come out the same; known once this launch has opened the run."""
     attempt: int = 0
@@ -98,6 +100,12 @@ def take_up(task: Task, row: Row, tracker: Tracker) -> None:
         raise BadInputError(
             f"run {row.id} ({row.name}) was interrupted under other code of its model, data set or engine\n"
             f"two ways on: put that code back, or train anew (--fresh, or --as NAME for a study)"
+        )
+    task.fingerprint = data.prepare(task.config.data, tracker.places.cache)
+    if row.tags.get("knobs.data_fingerprint") != task.fingerprint:
+        raise BadInputError(
+            f"run {row.id} ({row.name}) was interrupted when its data set had other contents\n"
+            f"two ways on: put those files back, or train anew (--fresh, or --as NAME for a study)"
         )
     if row.status == "RUNNING":
         tracker.end(row.id, ENDS["interrupted"], {"knobs.state": "interrupted"})
