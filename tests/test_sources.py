@@ -195,3 +195,13 @@ def test_a_run_on_a_replaced_table_is_another_run(project: Path) -> None:
     again = quick("study", "tabled", "--devices", "cpu:1", "--as", "s1", store=project / "m", cwd=project)
     assert again.code == 0, again
     assert "1 recorded trials were trained on other data; --fresh sets them aside" in again.err
+
+
+@pytest.mark.slow
+def test_an_ablation_says_that_its_runs_are_of_other_data(project: Path) -> None:
+    table = project / "datamodules" / "table.csv"
+    for text, warned in (("1,2\n2,4\n3,6\n4,8\n", False), ("1,2\n2,4\n3,6\n4,9\n", True)):
+        table.write_text(text)
+        done = quick("ablate", "deep", "--devices", "cpu:2", store=project / "m", cwd=project)
+        assert done.code == 0, done
+        assert ("6 recorded runs were trained on other data; --fresh sets them aside" in done.err) == warned, done.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from knobs.data import BOUNDS
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.ablation_plan import AblationPlan, CellWork
 from knobs.launch.commands import check_buildable
-from knobs.launch.session import Session, how_to_call, only_driver, say
+from knobs.launch.session import Session, how_to_call, only_driver, say, warn
 from knobs.launch.tables import console
 from knobs.recorded import seed_values
 from knobs.tracking import Row, Tracker
@@ -51,6 +52,8 @@ def ablate(session: Session, name: str, ablation: Ablation) -> None:
             plan.open(parent, fresh=session.fresh)
             if plan.left < plan.total:
                 say(f"{name}: goes on, {plan.total - plan.left} of {plan.total} runs are there")
+            for how, number in sum((work.tuning.others for work in plan.cells), Counter[str]()).items():
+                warn(f"{number} recorded runs were trained {how}; --fresh sets them aside")
             with display:
                 driver.run(plan)
             state = "finished"

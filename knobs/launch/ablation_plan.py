@@ -9,7 +9,7 @@ from knobs.ablation import Ablation, Cell
 from knobs.config import RunConfig
 from knobs.job import Outcome
 from knobs.launch.study_plan import StudyPlan, identity
-from knobs.launch.task import Task, take_up, together, unfinished
+from knobs.launch.task import Task, others, take_up, together, unfinished
 from knobs.tracking import Row, Tracker
 
 
@@ -114,6 +114,7 @@ class CellWork:
             row = recorded.get(config.to_json())
             if row is not None and not unfinished(row):
                 self.ended_seeds[seed] = row.state
+                self.tuning.others.update(others(row, config, self.tracker))
                 continue
             tags = {"knobs.kind": "seed", "knobs.winner_trial": str(best), "mlflow.parentRunId": self.run, **self.tags}
             name = f"s{seed} {self.cell.name}"[:18].strip()

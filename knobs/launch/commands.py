@@ -134,9 +134,8 @@ def study(
             plan.open(parent.id, rows)
             if plan.search.history or plan.resumed:
                 say(f"{name}: goes on after {len(plan.search.history)} trials, {len(plan.resumed)} interrupted")
-            for number, what in ((plan.other_code, "by other code"), (plan.other_data, "on other data")):
-                if number:
-                    warn(f"{number} recorded trials were trained {what}; --fresh sets them aside")
+            for how, number in plan.others.items():
+                warn(f"{number} recorded trials were trained {how}; --fresh sets them aside")
             with display:
                 driver.run(plan)
             if plan.objectives:

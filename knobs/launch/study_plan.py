@@ -8,17 +8,17 @@ import json
 import shutil
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from knobs import data, provenance
 from knobs.config import RunConfig, Value, text_of
 from knobs.errors import BadInputError
 from knobs.job import Outcome
 from knobs.launch.optuna_store import OptunaStore
-from knobs.launch.task import ENDS, Task, take_up
+from knobs.launch.task import ENDS, Task, others, take_up
 from knobs.study import Asked, Search, Study, freeze, thaw
 from knobs.tracking import Row, Tracker
 
@@ -57,8 +57,7 @@ class StudyPlan:
         self.objectives: dict[int, float] = {}
         self.counts: dict[str, int] = {}
         self.configs: dict[int, RunConfig] = {}
-        self.other_code = 0
-        self.other_data = 0
+        self.others = Counter[str]()
         """Recorded trials that were trained by other code, or on other data, than there is now."""
         self.opened = False
 
@@ -161,10 +160,7 @@ class StudyPlan:
             self.tracker.end(row.id, ENDS[row.state], {})
         shutil.rmtree(self.tracker.places.scratch / row.id, ignore_errors=True)
         config = self.configs[int(row.tags["knobs.trial"])]
-        code = provenance.training_code_hash(config.model.kind, config.data.kind)
-        now = data.known(config.data, self.tracker.places.cache)
-        self.other_code += row.tags.get("knobs.code") != code
-        self.other_data += bool(now) and row.tags.get("knobs.data_fingerprint") != now
+        self.others.update(others(row, config, self.tracker))
 
     def _note(self, number: int, state: str, value: float | None) -> None:
         self.counts[state] = self.counts.get(state, 0) + 1

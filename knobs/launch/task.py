@@ -116,6 +116,14 @@ def take_up(task: Task, row: Row, tracker: Tracker) -> None:
     task.recorded = points[-1][0] if points else -1
 
 
+def others(row: Row, config: RunConfig, tracker: Tracker) -> list[str]:
+    """How a recorded run was trained, where that is not how it would be now."""
+    code = provenance.training_code_hash(config.model.kind, config.data.kind)
+    now = data.known(config.data, tracker.places.cache)
+    found = ["by other code"] if row.tags.get("knobs.code") != code else []
+    return [*found, "on other data"] if now and row.tags.get("knobs.data_fingerprint") != now else found
+
+
 def unfinished(row: Row) -> bool:
     """Whether a recorded run is waiting to be gone on with."""
     return row.state == "interrupted" or row.state.startswith("attempt")
