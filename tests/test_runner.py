@@ -15,6 +15,13 @@ from knobs.job import newest_checkpoints
 from models.mlp import MLP
 
 
+def test_a_batch_of_one_under_batch_normalisation_fails_in_our_words(tmp_path: Path) -> None:
+    outcome = train(toy_config(model__norm="batch", data__batch_size=1), tmp_path)
+    said = "data.batch_size = 1: the batch normalisation of model mlp cannot be trained on a batch of one sample"
+    assert (outcome.state, outcome.message.partition(";")[0]) == ("failed", said)
+    assert train(toy_config(model__norm="layer", data__batch_size=1), tmp_path / "layer").state == "finished"
+
+
 def test_the_checkpoint_is_the_best_on_validation(tmp_path: Path) -> None:
     config = toy_config(optimizer__lr=3.0, training__max_steps=60)  # so large a rate that the last is not the best
     listener = Listener()
