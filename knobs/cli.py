@@ -76,9 +76,9 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
 
     _reporting(command)
 
-    one = command("status", "show studies and runs, or one study's trials")
-    one.add_argument("name", nargs="?", help="a study")
-    one.add_argument("--csv", action="store_true", help="the trial table as CSV")
+    one = command("status", "show studies, ablations and runs, or one study's trials, or one ablation's cells")
+    one.add_argument("name", nargs="?", help="a study or an ablation")
+    one.add_argument("--csv", action="store_true", help="a study's trials as CSV")
 
     one = command("ui", "open the record in MLflow's pages")
     one.add_argument("--port", metavar="N", default="5000", help="port on this machine (5000)")
@@ -261,8 +261,7 @@ def _ablate(options: argparse.Namespace, _: dict[str, str]) -> None:
         ablate.dry_run(name, ablation, len(parse(options.devices, per_device)))
         return
     with session(options.devices, per_device, storage=options.storage, fresh=options.fresh) as opened:
-        name, ablation = ablate.load(options.name, seeds=seeds, trials=trials, quick=options.quick)
-        ablate.ablate(opened, name, ablation)
+        ablate.ablate(opened, options.name, seeds=seeds, trials=trials, quick=options.quick)
 
 
 def check_name(name: str) -> None:

@@ -14,6 +14,9 @@ ENDED = frozenset({"finished", "reused", "pruned", "diverged", "out_of_memory", 
 
 FINISHED = frozenset({"finished", "reused"})
 
+LEVEL = "knobs.level."
+"""With a factor's name behind it, the tag that holds a run's level."""
+
 
 def open_store() -> Tracker:
     """The project's record, to read it. Raises `BadInputError` where there is none yet."""
@@ -51,8 +54,7 @@ def trials_of(tracker: Tracker, name: str) -> tuple[Row, list[Row]]:
 
 def levels_of(row: Row) -> dict[str, str]:
     """Level by factor of a run of an ablation."""
-    prefix = "knobs.level."
-    return {name.removeprefix(prefix): level for name, level in row.tags.items() if name.startswith(prefix)}
+    return {name.removeprefix(LEVEL): level for name, level in row.tags.items() if name.startswith(LEVEL)}
 
 
 def metric_key(metric: str) -> str:

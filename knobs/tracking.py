@@ -93,7 +93,7 @@ class Tracker:
             places.make()  # only now: of a folder that holds somebody else's file nothing is touched
         self._experiments: dict[str, str] = {}
 
-    def experiment(self, name: str, description: str = "") -> str:
+    def experiment(self, name: str) -> str:
         """The id of the MLflow experiment of this name, made if it is missing."""
         if name in self._experiments:
             return self._experiments[name]
@@ -104,15 +104,11 @@ class Tracker:
                 served = (self.places.tracking_uri or "").startswith(("http://", "https://"))  # a server keeps its own
                 location = None if served else (self.places.artifacts / name).as_uri()
                 try:
-                    made: str = self.client.create_experiment(name, artifact_location=location)
+                    return str(self.client.create_experiment(name, artifact_location=location))
                 except MlflowException:
                     found = self.client.get_experiment_by_name(name)  # another driver was faster
                     if found is None:
                         raise
-                else:
-                    if description:
-                        self.client.set_experiment_tag(made, "mlflow.note.content", description)
-                    return made
             if found.lifecycle_stage == "deleted":
                 raise BadInputError(f"the MLflow experiment {name!r} was deleted; restore or purge it first")
             return str(found.experiment_id)
@@ -160,6 +156,10 @@ class Tracker:
         """Set tags."""
         entries = [RunTag(key, value) for key, value in tags.items()]
         self._retry(lambda: self.client.log_batch(run, tags=entries))
+
+    def untag(self, run: str, name: str) -> None:
+        """Remove a tag that is there."""
+        self._retry(lambda: self.client.delete_tag(run, name))
 
     def end(self, run: str, status: str, tags: Mapping[str, str]) -> None:
         """Tags first, then the status: whoever sees the status sees the state."""

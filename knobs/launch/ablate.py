@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
 
-from knobs import definition, discover, signals, stats
+from knobs import definition, discover, signals
 from knobs.ablation import Ablation, Cell, measure
-from knobs.claims import Ruling, rule
-from knobs.data import BOUNDS
+from knobs.claims import rule
 from knobs.errors import AnswerNoError, BadInputError
+from knobs.launch import ablation_tables, links, notes
 from knobs.launch.ablation_plan import AblationPlan, CellWork
 from knobs.launch.commands import check_buildable
+from knobs.launch.recorded_ablation import VERDICTS, RecordedAblation
 from knobs.launch.session import Session, how_to_call, only_driver, say, warn
 from knobs.launch.tables import console
-from knobs.recorded import seed_values
-from knobs.tracking import Row, Tracker
+from knobs.recorded import ENDED, seed_values
+from knobs.tracking import Tracker
 
 QUICK_SUFFIX = "-quick"
 """Quick results are recorded under a name of their own, so that nobody takes them for the whole."""
@@ -37,19 +39,23 @@ def load(name: str, *, seeds: int | None, trials: int | None, quick: bool) -> tu
     return name + (QUICK_SUFFIX if quick else ""), ablation
 
 
-def ablate(session: Session, name: str, ablation: Ablation) -> None:
+def ablate(session: Session, file: str, *, seeds: int | None, trials: int | None, quick: bool) -> None:
     """Run an ablation to its verdicts, or go on with it."""
+    name, ablation = load(file, seeds=seeds, trials=trials, quick=quick)
+    described = notes.of_command("ablate", file, {"quick": quick, "seeds": seeds, "trials": trials}, {})
     for cell in ablation.cells():
         check_buildable(cell.config)
     tracker, driver, display = session.open(name, *(cell.config.data for cell in ablation.cells()))
     with signals.held(), only_driver(session.places, name):
         plan = AblationPlan(name, ablation, tracker, session.devices[0].kind)
         parent = _parent(tracker, name, ablation, fresh=session.fresh)
-        told = definition.of_ablation(name, ablation, quick=name.endswith(QUICK_SUFFIX))
+        told = definition.of_ablation(name, ablation, quick=quick)
         tracker.upload_texts(parent, {definition.FILE: definition.to_json(told)})
+        tracker.tag(parent, described)
         state = "interrupted"
         try:
             plan.open(parent, fresh=session.fresh)
+            links.links(tracker, name, publish=True)
             if plan.left < plan.total:
                 say(f"{name}: goes on, {plan.total - plan.left} of {plan.total} runs are there")
             for how, number in sum((work.tuning.others for work in plan.cells), Counter[str]()).items():
@@ -60,16 +66,23 @@ def ablate(session: Session, name: str, ablation: Ablation) -> None:
         finally:
             _close(tracker, plan, parent, state)
         _record_references(tracker, name, ablation, parent)
-        rulings = conclude(tracker, plan, parent)
-    show(tracker, plan, rulings)
+        conclude(tracker, name, ablation, parent)
+        links.links(tracker, name, publish=True)
+    ablation_tables.show(RecordedAblation.read(tracker, name, tracker.get(parent)))
+    if quick:
+        say("quick: fewer trials, seeds and steps than the whole; not for conclusions")
+    say("look further:")
+    for words in (f"status {name}", f"report {name}"):
+        say(f"  {how_to_call('knobs')} {words}")
+    say(f"  {how_to_call('knobs')} ui, then")
+    links.say_links(tracker, name)
     if not any(work.ended_seeds for work in plan.cells):
         raise AnswerNoError(f"{name}: no run of any cell finished")
 
 
-def conclude(tracker: Tracker, plan: AblationPlan, parent: str) -> list[Ruling]:
+def conclude(tracker: Tracker, name: str, ablation: Ablation, parent: str) -> None:
     """Decide the claims on the recorded seeds and write the verdicts to the parent run."""
-    ablation = plan.ablation
-    rows = seed_rows(tracker, plan)
+    rows = RecordedAblation.read(tracker, name, tracker.get(parent)).seeds
     metrics = {claim.metric: seed_values(rows, claim.metric) for claim in ablation.claims}
     rulings = rule(ablation.claims, metrics, {f.name: list(f.levels) for f in ablation.factors})
     verdicts = [
@@ -81,25 +94,14 @@ def conclude(tracker: Tracker, plan: AblationPlan, parent: str) -> list[Ruling]:
         }
         for ruling in rulings
     ]
-    tracker.upload_texts(parent, {"verdicts.json": json.dumps(verdicts, indent=1)})
+    tracker.upload_texts(parent, {VERDICTS: json.dumps(verdicts, indent=1)})
     counts = {word: sum(r.word == word for r in rulings) for word in ("supported", "contradicted", "undecided")}
     tracker.tag(parent, {"knobs.verdicts": ", ".join(f"{n} {word}" for word, n in counts.items() if n)})
-    return rulings
-
-
-def seed_rows(tracker: Tracker, plan: AblationPlan) -> list[Row]:
-    """The seeds' runs of all current cells."""
-    where = tracker.experiment(plan.experiment)
-    return [
-        row
-        for work in plan.cells
-        for row in tracker.search(f"tags.`mlflow.parentRunId` = '{work.run}' and tags.`knobs.kind` = 'seed'", where)
-    ]
 
 
 def _parent(tracker: Tracker, name: str, ablation: Ablation, *, fresh: bool) -> str:
     """The ablation's run: the newest that is not set aside, or a new one."""
-    where = tracker.experiment(name, f"{ablation.question}\n\n*{ablation.claim}*\n\n`knobs ablate {name}`")
+    where = tracker.experiment(name)
     current = [r for r in tracker.search("tags.`knobs.kind` = 'ablation'", where) if "knobs.retired" not in r.tags]
     if current and not fresh:
         tracker.reopen(current[0].id, {"knobs.state": "running"})
@@ -111,28 +113,39 @@ def _parent(tracker: Tracker, name: str, ablation: Ablation, *, fresh: bool) -> 
 
 
 def _close(tracker: Tracker, plan: AblationPlan, parent: str, state: str) -> None:
-    """Every cell's run says what it got: the budget, equal in all, and how its runs ended."""
+    """Every cell's run says what it got: the budget, equal in all, and how its runs ended; the parent sums up."""
     steps = plan.ablation.baseline.training.max_steps
     for work in plan.cells:
         if not work.tuning.opened:
             if work.run:
                 tracker.end(work.run, "KILLED", {"knobs.state": "interrupted"})
             continue
-        ended = {f"trials/{name}": float(count) for name, count in work.tuning.counts.items()}
-        seeds = {f"seeds/{s}": float(list(work.ended_seeds.values()).count(s)) for s in set(work.ended_seeds.values())}
-        used = work.tuning.budget(plan.ablation.trials)
         budget = {
-            "budget/trials": float(used),
+            "budget/trials": float(work.tuning.budget(plan.ablation.trials)),
             "budget/steps_a_trial": float(work.cell.config.training.max_steps or steps),
         }
-        tracker.summary(work.run, {**ended, **seeds, **budget})
+        tracker.summary(work.run, {**_ends([work]), **budget})
         complete = work.left == 0
         status = "FINISHED" if complete else "KILLED"
         tracker.end(work.run, status, {"knobs.state": _cell_state(work) if complete else "interrupted"})
     if all(work.tuning.opened for work in plan.cells):
-        left = float(plan.left)
-        tracker.summary(parent, {"runs/done": plan.total - left, "runs/left": left, "cells": float(len(plan.cells))})
+        runs = {"runs/done": float(plan.total - plan.left), "runs/left": float(plan.left)}
+        done = float(sum(work.left == 0 for work in plan.cells))
+        tracker.summary(parent, {**runs, "cells": float(len(plan.cells)), "cells/done": done, **_ends(plan.cells)})
     tracker.end(parent, "FINISHED" if state == "finished" else "KILLED", {"knobs.state": state})
+
+
+def _ends(cells: Sequence[CellWork]) -> dict[str, float]:
+    """How many trials and seeds have ended, and how; a state that was counted before and is no more is 0."""
+    trials: Counter[str] = Counter()
+    seeds: Counter[str] = Counter()
+    for work in cells:
+        trials.update(work.tuning.counts)
+        seeds.update(work.ended_seeds.values())
+    found = {f"{kind}/done": float(counts.total()) for kind, counts in (("trials", trials), ("seeds", seeds))}
+    for kind, counts in (("trials", trials), ("seeds", seeds)):
+        found |= {f"{kind}/{state}": float(counts[state]) for state in sorted(ENDED)}
+    return found
 
 
 def _cell_state(work: CellWork) -> str:
@@ -160,55 +173,6 @@ def _record_references(tracker: Tracker, name: str, ablation: Ablation, parent: 
         run = tracker.create(where, reference.name[:18], tags, {})
         tracker.summary(run, {reference.metric: value})
         tracker.end(run, "FINISHED", {"knobs.state": "finished"})
-
-
-def show(tracker: Tracker, plan: AblationPlan, rulings: list[Ruling]) -> None:
-    """The cells with intervals, and every verdict in a line."""
-    ablation, metric = plan.ablation, plan.ablation.metric.replace("val/", "test/")
-    values = seed_values(seed_rows(tracker, plan), metric)
-    tuned = list(dict.fromkeys(n for work in plan.cells for n in sorted(ablation.nuisance_knobs(work.cell))))
-    table = Table(
-        title=f"{plan.experiment}: {metric}, mean and 95% interval", title_justify="left", box=None, pad_edge=False
-    )
-    for title in (*(f.name for f in ablation.factors), "mean", "95% interval", "seeds", *tuned):
-        table.add_column(title, justify="left" if title in {f.name for f in ablation.factors} else "right")
-    for work in plan.cells:
-        runs = list(values.get(tuple(sorted(work.cell.levels.items())), {}).values())
-        winner = work.winner().knobs() if work.tuning.objectives else {}
-        knobs = [f"{v:.4g}" if isinstance(v := winner.get(n, "-"), float) else str(v) for n in tuned]
-        table.add_row(*work.cell.levels.values(), *_interval(runs, metric), _count(work, len(runs)), *knobs)
-    console().print(table)
-    for ruling in rulings:
-        say(f"{ruling.word}: {ruling.claim.text}{_numbers(ruling)}")
-    if plan.experiment.endswith(QUICK_SUFFIX):
-        say("quick: fewer trials, seeds and steps than the whole; not for conclusions")
-    say("look further:")
-    say(f"  {how_to_call('knobs')} ui")
-
-
-def _interval(runs: list[float], metric: str) -> tuple[str, str]:
-    if not runs:
-        return "-", "no run finished"
-    if len(runs) < 2:
-        return f"{runs[0]:.4f}", "-"
-    estimate = stats.mean_interval(runs, bounds=BOUNDS.get(metric.rpartition("/")[2]))
-    doubt = " !" if str(estimate.doubt) else ""
-    return f"{float(estimate.value):.4f}", f"[{float(estimate.low):.4f}, {float(estimate.high):.4f}]{doubt}"
-
-
-def _count(work: CellWork, finished: int) -> str:
-    lost = len(work.ended_seeds) - finished
-    return f"{finished}" + (f" ({lost} not finished)" if lost else "")
-
-
-def _numbers(ruling: Ruling) -> str:
-    note = f" ({ruling.note})" if ruling.note else ""
-    if ruling.verdict is None:
-        return note
-    v = ruling.verdict
-    more = f"; about {v.needed_more_seeds} more seeds would decide it" if v.needed_more_seeds else ""
-    interval = f"[{v.interval[0]:+.4f}, {v.interval[1]:+.4f}]"
-    return f"\n    effect {v.effect:+.4f} {interval}, p {v.p:.2g} (corrected), n {v.n}{more}{note}"
 
 
 def dry_run(name: str, ablation: Ablation, workers: int) -> None:

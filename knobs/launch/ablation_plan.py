@@ -10,6 +10,7 @@ from knobs.config import RunConfig
 from knobs.job import Outcome
 from knobs.launch.study_plan import StudyPlan, identity
 from knobs.launch.task import Task, others, take_up, together, unfinished
+from knobs.recorded import LEVEL
 from knobs.tracking import Row, Tracker
 
 
@@ -20,7 +21,7 @@ class CellWork:
         self.device = device
         self.cell, self.ablation, self.tracker = cell, ablation, tracker
         self.tags = {"knobs.ablation": name, "knobs.cell": cell.name}
-        self.tags |= {f"knobs.level.{factor}": level for factor, level in cell.levels.items()}
+        self.tags |= {LEVEL + factor: level for factor, level in cell.levels.items()}
         self.experiment = name
         self.tuning = StudyPlan(
             f"{name}.{cell.name.replace(' ', '.')}",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from knobs.errors import BadInputError, StoreError
-from knobs.launch import notes, study_views, views
+from knobs.launch import notes, views
+from knobs.launch.pages import Pages, pages_of
 from knobs.launch.session import say
-from knobs.launch.tables import searched
-from knobs.launch.views import View
 from knobs.places import Places, without_password
-from knobs.tracking import Row, Tracker
+from knobs.tracking import Tracker
 
 PORT = 5000
 """Where `knobs ui` serves unless it is told otherwise."""
@@ -52,13 +50,12 @@ def say_links(
 
 @dataclass
 class Recorded:
-    """What is recorded under a name: a study that is not set aside and its trials, or single runs only."""
+    """What is recorded under a name, and how the experiment's tags say it to MLflow's pages."""
 
     tracker: Tracker
     name: str
     experiment: str
-    parent: Row | None
-    rows: list[Row]
+    pages: Pages
     tags: dict[str, str]
     """The experiment's."""
     readable: bool
@@ -68,50 +65,35 @@ class Recorded:
     def read(cls, tracker: Tracker, name: str) -> Recorded:
         """From the store."""
         experiment = tracker.experiment(name)
-        found = tracker.search("tags.`knobs.kind` = 'study'", experiment)
-        current = [row for row in found if "knobs.retired" not in row.tags and "metric" in row.params]
-        rows: list[Row] = []
-        if current:
-            rows = tracker.search(f"tags.`mlflow.parentRunId` = '{current[0].id}'", experiment)
-            rows.sort(key=lambda row: int(row.tags["knobs.trial"]))
-        tags = tracker.experiment_tags(experiment)
         readable = tracker.pages_version().startswith(views.KNOWN_TO)
-        return cls(tracker, name, experiment, current[0] if current else None, rows, tags, readable)
-
-    def views(self) -> dict[str, View]:
-        """The views by their titles in the terminal; another kind of parent brings others."""
-        if self.parent is None:
-            return {"runs": study_views.runs(())}
-        space = json.loads(self.parent.tags["knobs.identity"])["space"]
-        trials = study_views.trials(self.parent, self.rows, searched(self.rows) or list(space))
-        return {"trials": trials, "runs": study_views.runs((trials.order_by,))}
+        pages = pages_of(tracker, name, experiment)
+        return cls(tracker, name, experiment, pages, tracker.experiment_tags(experiment), readable)
 
     def links(self, base: str) -> dict[str, str]:
         """Addresses by title; a view that the experiment does not carry, or that is not read, is a deep link."""
         found: dict[str, str] = {}
-        for title, view in self.views().items():
+        for title, view in self.pages.views().items():
             make = views.shared_link if self.readable and views.TAG + view.key in self.tags else views.deep_link
             found[title] = make(base, self.experiment, view)
             if view.curves:
                 found["curves"] = make(base, self.experiment, view, charts=True)
-        if self.parent and (runs := study_views.best_and_baseline(self.parent, self.rows)):
+        if runs := self.pages.compared():
             found["compare"] = views.compare_link(base, self.experiment, runs)
         return found
 
     def publish(self) -> None:
         """Write views and descriptions: what has changed, and nothing that a person has edited."""
+        self.pages.settle()
         if self.readable:
-            for place, view in enumerate(reversed(self.views().values())):  # the menu shows the latest first
+            for place, view in enumerate(reversed(self.pages.views().values())):  # the menu shows the latest first
                 self._tag(views.shared(view, place))
-        if self.parent is None:
-            self._tag(notes.unless_edited(self.tags, notes.question(self.name)))
-            return
-        pages = {title: link.lstrip("/") for title, link in self.links("").items()}
+        links = {title: link.lstrip("/") for title, link in self.links("").items()}
         report = self.tracker.places.folder / "reports" / self.name / "report.html"
-        note = notes.of_study(self.parent, len(self.rows), pages, report if report.exists() else None)
-        self._tag({**notes.headline(self.parent, len(self.rows)), **notes.unless_edited(self.tags, note)})
-        if changed := notes.unless_edited(self.parent.tags, note):
-            self.tracker.tag(self.parent.id, changed)
+        note = self.pages.note(links, report if report.exists() else None)
+        self._tag({**self.pages.headline(), **notes.unless_edited(self.tags, note)})
+        parent = self.pages.parent
+        if parent is not None and (changed := notes.unless_edited(parent.tags, note)):
+            self.tracker.tag(parent.id, changed)
 
     def _tag(self, tags: Mapping[str, str]) -> None:
         new = {key: value for key, value in tags.items() if self.tags.get(key) != value}

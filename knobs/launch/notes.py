@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from knobs import discover
 from knobs.job import Outcome
@@ -31,20 +32,59 @@ def question(name: str) -> str:
 
 
 def of_command(verb: str, name: str, options: Mapping[str, object], knobs: Mapping[str, str]) -> dict[str, str]:
-    """Tags: what is asked, and the command that repeats it or goes on with it; options that are None are left out."""
+    """Tags: what is asked, and the command that repeats it or goes on with it.
+
+    Options that are None or False are left out; one that is True stands alone.
+    """
     words = ["knobs", verb, name]
     for option, value in {**options, **knobs}.items():
-        words += [] if value is None else [f"--{option}", str(value)]
+        if value is not None and value is not False:
+            words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
     return {"knobs.question": question(name), "knobs.command": shlex.join(words)}
 
 
 def of_study(parent: Row, trials: int, pages: Mapping[str, str], report: Path | None = None) -> str:
     """A study's description: question, best so far, where to look, command, and its report if there is one."""
     verdict = f"Best so far: {_best(parent, trials)}." if _best(parent, trials) else f"{trials} trials, none finished."
+    return _join(parent.tags.get("knobs.question", ""), verdict, *_further(parent, pages, report))
+
+
+def of_ablation(
+    parent: Row,
+    progress: str,
+    told: Mapping[str, Any],
+    verdicts: Sequence[Mapping[str, Any]],
+    pages: Mapping[str, str],
+    report: Path | None = None,
+) -> str:
+    """An ablation's description: question, claim, verdicts so far, where to look, command, its report if there is one.
+
+    A claim on which nothing was decided yet stands there as open.
+    """
+    decided = verdicts or [{"claim": claim["text"], "verdict": "open"} for claim in told.get("claims", ())]
+    claims = "\n".join(f"- **{entry['verdict']}**: {_one_line(entry['claim'])}{_numbers(entry)}" for entry in decided)
+    question = told.get("question", parent.tags.get("knobs.question", ""))
+    claim = f"*{_one_line(told['claim'])}*" if told else ""
+    return _join(question, claim, f"{standing(parent, progress)}.", claims, *_further(parent, pages, report))
+
+
+def standing(parent: Row, progress: str) -> str:
+    """An ablation in a line: its verdicts so far, cells and seeds."""
+    return f"{parent.tags.get('knobs.verdicts') or 'Nothing decided yet'}; {progress}"
+
+
+def _numbers(verdict: Mapping[str, Any]) -> str:
+    if "effect" not in verdict:
+        return ""
+    low, high = verdict["interval"]
+    return f" (effect {verdict['effect']:+.4f}, 95% [{low:+.4f}, {high:+.4f}], p {verdict['p']:.2g}, n {verdict['n']})"
+
+
+def _further(parent: Row, pages: Mapping[str, str], report: Path | None) -> tuple[str, str, str]:
+    """Where to look, how again, what was written."""
     look = " · ".join(f"[{title}]({address})" for title, address in pages.items())
     command = parent.tags.get("knobs.command", "")
-    written = f"Report: `{report}`" if report else ""
-    return _join(parent.tags.get("knobs.question", ""), verdict, look, command and f"`{command}`", written)
+    return look, command and f"`{command}`", f"Report: `{report}`" if report else ""
 
 
 def headline(parent: Row, trials: int) -> dict[str, str]:
@@ -92,6 +132,10 @@ def _hash(text: str) -> str:
 
 def _first_line(text: str) -> str:
     return text.partition("\n")[0]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _join(*paragraphs: str) -> str:

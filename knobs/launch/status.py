@@ -8,10 +8,12 @@ import sys
 from rich.table import Table
 
 from knobs.errors import BadInputError
+from knobs.launch import ablation_tables
 from knobs.launch.links import say_links
+from knobs.launch.recorded_ablation import RecordedAblation
 from knobs.launch.session import how_to_call, say
 from knobs.launch.tables import console, searched, short
-from knobs.recorded import experiments, open_store, trials_of
+from knobs.recorded import experiments, open_store, parent_of, trials_of
 from knobs.tracking import Row, Tracker
 
 SAME = {"reused": "finished"}
@@ -23,20 +25,28 @@ MOST_RUNS = 100
 
 
 def show(name: str | None, *, as_csv: bool) -> None:
-    """All studies and runs, or one study's trials (as CSV: what is the same wherever the study ran)."""
+    """All that is recorded, one study's trials (as CSV: what is the same wherever it ran), or an ablation's cells."""
     tracker = open_store()
     if name is None:
         if as_csv:
             raise BadInputError("--csv needs the name of a study")
         _overview(tracker)
         return
-    parent, rows = trials_of(tracker, name)
-    if as_csv:
-        _csv(parent, rows)
+    parent, _ = parent_of(tracker, name, ("study", "ablation"))
+    if parent.tags["knobs.kind"] == "ablation":
+        if as_csv:
+            raise BadInputError(f"--csv is for studies; knobs report {name} writes the ablation's table.csv")
+        ablation = RecordedAblation.read(tracker, name, parent)
+        say(f"{name}: {ablation.progress}, {parent.state}")
+        ablation_tables.show(ablation)
     else:
+        _, rows = trials_of(tracker, name)
+        if as_csv:
+            _csv(parent, rows)
+            return
         _table(name, parent, rows)
-        say(f"{how_to_call('knobs')} ui, then")
-        say_links(tracker, name)
+    say(f"{how_to_call('knobs')} ui, then")
+    say_links(tracker, name)
 
 
 def _csv(parent: Row, rows: list[Row]) -> None:

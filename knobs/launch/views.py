@@ -39,6 +39,8 @@ class View:
     """Canonical names, in order; the run's name and age stand before them, its duration after them."""
     group_by: tuple[str, ...] = ()
     """Canonical names: rows that agree in these are one group, its metrics their mean."""
+    closed: tuple[str, ...] = ()
+    """Values of the one name in `group_by` whose groups open closed: a row each."""
     curves: tuple[str, ...] = ()
     """The metric of each line chart."""
     parallel: tuple[str, ...] = ()
@@ -112,8 +114,11 @@ def state(view: View) -> dict[str, Any]:
         "isAccordionReordered": True,
     }
     if view.group_by:
-        keys = [{"mode": _mode_of(name), "groupByData": _bare(name)} for name in view.group_by]
+        keys = [{"mode": _mode_of(key), "groupByData": _bare(key)} for key in view.group_by]
         found["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
+        group = f"{keys[0]['mode']}.{keys[0]['groupByData']}."
+        found["groupsExpanded"] = {group + value: False for value in view.closed}
+        found["columnWidths"][name] = 220  # a group's name has its sign and its count beside it
     if view.curves:
         found["compareRunSections"], found["compareRunCharts"] = _charts(view)
     return found
