@@ -42,8 +42,12 @@ LINES = """[...document.querySelectorAll('[data-testid=experiment-view-compare-r
     .map(e => new Set([...e.querySelectorAll('.scatterlayer .trace path.js-line')].filter(p => p.getAttribute('d'))
         .map((p, i) => e._fullData[i].name)).size)"""
 AXES = """[...document.querySelectorAll('.parcoords .dimension .label')].map(e => e.textContent)"""
-GROUPS = """[...document.querySelectorAll('[data-testid=experiment-view-compare-runs-card] .js-plotly-plot')]
-    .map(e => [...new Set((e._fullData ?? []).map(trace => trace.name))])"""
+LEGENDS = """[...document.querySelectorAll('[data-testid=experiment-view-compare-runs-card]')]
+    .map(e => e.innerText.split('\\n').map(line => line.trim().match(/^(.+) \\(.*\\)$/)?.[1]).filter(Boolean))"""
+# The edges of the bands around groups are black, and not seen.
+COLOURS = """[...document.querySelectorAll('[data-testid=experiment-view-compare-runs-card] .js-plotly-plot')]
+    .map(e => new Set([...e.querySelectorAll('.scatterlayer path.js-line')].filter(p => p.getAttribute('d'))
+        .map(p => p.style.stroke).filter(stroke => stroke != 'rgb(0, 0, 0)')).size)"""
 OPEN_SECTIONS = """[...document.querySelectorAll('[data-testid=experiment-view-compare-runs-section-header]')]
     .filter(e => e.innerText.includes('Add chart')).map(e => e.innerText.split('\\n')[0])"""
 
