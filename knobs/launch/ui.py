@@ -28,6 +28,7 @@ def serve(port: int, *, dashboard: bool) -> None:
     if places.tracking_uri and places.tracking_uri.startswith("http"):
         raise BadInputError(f"MLFLOW_TRACKING_URI is a server already: open {places.tracking_uri}")
     _check_free(port)
+    beside = _dashboard(places, port + 1) if dashboard else None
     tracker = Tracker(places)
     uri = places.tracking_uri or f"sqlite:///{places.database}"
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -40,8 +41,8 @@ def serve(port: int, *, dashboard: bool) -> None:
         for name in _recorded(tracker):
             say(name)
             links.say_links(tracker, name, port, most=2, publish=True)
-        if dashboard:
-            children.append(_dashboard(places, port + 1))
+        if beside:
+            children.append(_start(beside, {}))
             say(f"optuna-dashboard: http://127.0.0.1:{port + 1}")
         say("Ctrl-C ends it")
         while all(child.poll() is None for child in children):
@@ -74,12 +75,13 @@ def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[
     )
 
 
-def _dashboard(places: Places, port: int) -> subprocess.Popen[bytes]:
+def _dashboard(places: Places, port: int) -> list[str]:
+    """The command. Raises `BadInputError`, before anything is started, where it could not run."""
     program = shutil.which("optuna-dashboard", path=os.path.dirname(sys.executable)) or shutil.which("optuna-dashboard")
     if program is None:
         raise BadInputError("optuna-dashboard is not installed: pip install 'knobs-lab[dashboard]'")
     _check_free(port)
-    return _start([program, places.optuna_url, "--host", "127.0.0.1", "--port", str(port)], {})
+    return [program, places.optuna_url, "--host", "127.0.0.1", "--port", str(port)]
 
 
 def _check_free(port: int) -> None:
