@@ -150,6 +150,31 @@ def test_a_studys_description() -> None:
     ]
 
 
+def test_an_ablations_description_has_a_line_a_claim_decided_or_open() -> None:
+    told = {"question": "Q?", "claim": "C.", "claims": [{"text": "wide wins"}, {"text": "deep wins"}]}
+    start = notes.of_ablation(parent(), "0 of 2 cells, 0 of 4 seeds", told, [], {})
+    assert start.split("\n\n")[2:] == [
+        "Nothing decided yet; 0 of 2 cells, 0 of 4 seeds.",
+        "- **open**: wide wins\n- **open**: deep wins",
+    ]
+    decided = {"claim": "wide wins", "verdict": "supported", "effect": 0.1, "interval": [0.05, 0.2], "p": 0.01, "n": 5}
+    unknown = {"claim": "deep wins", "verdict": "undecided"}
+    tags = notes.of_command("ablate", "no_such_file", {"quick": True, "seeds": 2, "trials": None}, {})
+    ended = parent(**tags, **{"knobs.verdicts": "1 supported, 1 undecided"})
+    assert notes.of_ablation(ended, "2 of 2 cells, 4 of 4 seeds", told, [decided, unknown], {"cells": "#/x"}) == (
+        "Q?\n\n*C.*\n\n1 supported, 1 undecided; 2 of 2 cells, 4 of 4 seeds.\n\n"
+        "- **supported**: wide wins (effect +0.1000, 95% [+0.0500, +0.2000], p 0.01, n 5)\n"
+        "- **undecided**: deep wins\n\n"
+        "[cells](#/x)\n\n`knobs ablate no_such_file --quick --seeds 2`"
+    )
+
+
+def test_groups_open_closed() -> None:
+    view = views.View(key="k", title="T", filters="", order_by="", group_by=(views.tag("a"),), closed=("x", "y z"))
+    assert views.state(view)["groupsExpanded"] == {"tag.a.x": False, "tag.a.y z": False}
+    assert "groupsExpanded" not in views.state(dataclasses.replace(view, group_by=()))
+
+
 @pytest.mark.parametrize(
     ("outcome", "how"),
     [
