@@ -8,11 +8,9 @@ import torch
 from torch.nn import functional as F
 from torchmetrics.functional import mean_squared_error, r2_score
 from torchmetrics.functional.classification import (
-    binary_accuracy,
     binary_auroc,
     binary_average_precision,
     binary_calibration_error,
-    multiclass_accuracy,
 )
 
 if TYPE_CHECKING:
@@ -48,11 +46,10 @@ def evaluate(spec: DataSpec, outputs: Tensor, targets: Tensor) -> dict[str, floa
     """The task's loss and metrics (`knobs.data.METRICS`) over a whole split, read from the device in one transfer."""
     values = {"loss": loss(spec, outputs, targets)}
     if spec.task == "multiclass":
-        chosen = multiclass_accuracy(outputs, targets, spec.outputs, average="micro", validate_args=False)
-        values["accuracy"] = chosen
+        values["accuracy"] = _share(outputs.argmax(1) == targets)
     elif spec.task == "binary":
         scores, labels = outputs.squeeze(1).sigmoid(), targets.squeeze(1).long()
-        values["accuracy"] = binary_accuracy(scores, labels, validate_args=False)
+        values["accuracy"] = _share((scores > 0.5) == (labels == 1))
         values["auroc"] = binary_auroc(scores, labels, validate_args=False)
         values["average_precision"] = binary_average_precision(scores, labels, validate_args=False)
         values["calibration_error"] = binary_calibration_error(scores, labels, validate_args=False)
@@ -61,3 +58,8 @@ def evaluate(spec: DataSpec, outputs: Tensor, targets: Tensor) -> dict[str, floa
         values["r2"] = r2_score(outputs, targets)
     numbers = torch.stack([value.to(torch.float64) for value in values.values()]).tolist()
     return dict(zip(values, numbers, strict=True))
+
+
+def _share(right: Tensor) -> Tensor:
+    """How many are right, counted: 0.738, where a mean in 32 bits says 0.7379999756813049."""
+    return right.sum().to(torch.float64) / len(right)
