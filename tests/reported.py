@@ -154,6 +154,6 @@ def runs(database: Path, **tags: str) -> list[str]:
 
 
 def receipts(report: Path) -> dict[str, Any]:
-    """What a report's receipts say."""
+    """What a report's receipts say, each run's origin among the rest of it."""
     found: dict[str, Any] = json.loads((report / "receipts.json").read_text())
-    return found
+    return found | {"runs": {key: {**found["origins"][run["origin"]], **run} for key, run in found["runs"].items()}}

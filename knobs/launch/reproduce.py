@@ -103,11 +103,15 @@ def _from_store(tracker: Tracker, row: Row) -> Recorded:
 def _from_receipts(label: str, folder: Path) -> list[Recorded]:
     try:
         told: dict[str, Any] = json.loads((folder / "receipts.json").read_text(encoding="utf-8"))
-        configs, runs = told["configs"], told["runs"]
+        return _named(label, told, folder)
     except OSError:
         raise BadInputError(f"no report in {folder}: it holds no receipts.json") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{folder}: its receipts cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _named(label: str, told: dict[str, Any], folder: Path) -> list[Recorded]:
+    configs, runs = told["configs"], told["runs"]
     named = {" ".join(name.split()): name for name in configs}
     name = named.get(" ".join(label.split()))
     if name is None:
@@ -120,7 +124,7 @@ def _from_receipts(label: str, folder: Path) -> list[Recorded]:
 
 
 def _from_receipt(key: str, config: dict[str, Any], told: dict[str, Any]) -> Recorded:
-    receipt = told["runs"][key]
+    receipt = {**told["origins"][told["runs"][key]["origin"]], **told["runs"][key]}  # what most runs share is said once
     single = {name: [(int(receipt["single"].get("best/step", 0)), v)] for name, v in receipt["single"].items()}
     names = {"git_commit": "commit", "data_fingerprint": "data", "device_name": "device", "device": ""}
     return Recorded(

@@ -54,7 +54,7 @@ def _receipts(content: Content, files: Mapping[str, bytes], *, small: bool) -> d
         "numbers": ledger.numbers,
         "figures": ledger.figures,
         "groups": {group.name: list(group.runs) for group in ledger.groups.values()},
-        "runs": {run.key: receipts.run_receipt(run) for run in content.runs},
+        **receipts.of_runs(content.runs),
         "configs": {name: json.loads(config) for name, config in content.configs.items()},
         "packages": {key: dict(found) for key, found in record.packages.items()},
         "machines": {key: dict(found) for key, found in record.machines.items()},

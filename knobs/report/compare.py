@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -35,7 +34,7 @@ def check(tracker: Tracker, name: str, folder: Path) -> Found:
     if old["name"] != name:
         raise BadInputError(f"{folder} is the report of {old['name']}, not of {name}")
     _, files = build(tracker, name, small=bool(old.get("small")))
-    new = json.loads(files[receipts.FILE])
+    new = receipts.read(files[receipts.FILE].decode())
     found = Found()
     found.differences += _runs(old, new, by_id=True)
     found.differences += _numbers(old, new, ("the report", "the store"))
@@ -57,7 +56,7 @@ def against(tracker: Tracker, name: str, folder: Path) -> Found:
     """Compare numbers and runs with a report made elsewhere: by key and digest, since ids differ between stores."""
     old = _receipts(folder)
     _, files = build(tracker, name, small=True)
-    new = json.loads(files[receipts.FILE])
+    new = receipts.read(files[receipts.FILE].decode())
     found = Found()
     for path, digest in old["files"].items():
         target = folder / path
@@ -77,7 +76,7 @@ def against(tracker: Tracker, name: str, folder: Path) -> Found:
 
 def _receipts(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / receipts.FILE).read_text(encoding="utf-8"))
+        found = receipts.read((folder / receipts.FILE).read_text(encoding="utf-8"))
         if found["version"] != receipts.VERSION:
             raise BadInputError(f"{folder} was made by another version of knobs (receipts {found['version']})")
         return {**found, **{key: dict(found[key]) for key in ("numbers", "runs", "files", "packages")}}
@@ -101,7 +100,7 @@ def _file(target: Path, path: str, data: bytes, recorded: str | None) -> list[st
     who = "the store gives another" if recorded == _sha(there) else "was edited"
     if path.endswith((".svg", ".png", ".html")):
         return [f"{path}: {who}"]
-    return [f"{path}: {who}", *_lines(there, data)]
+    return ["\n".join([f"{path}: {who}", *_lines(there, data)])]
 
 
 def _lines(old: bytes, new: bytes) -> list[str]:

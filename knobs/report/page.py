@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from knobs.report.document import Block, Document, Inline
 from knobs.report.receipts import slug
 from knobs.report.style import GRID, INK, MUTED
+from knobs.report.svg import SHEET
 
 
 def render(document: Document, figures: Mapping[str, bytes]) -> str:
@@ -41,9 +42,8 @@ def inlined(svg: str, name: str) -> str:
     It was drawn by ourselves, and names in it are shapes, not text: so the template may take it as it is.
     """
     body = svg[svg.index("<svg") :]
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="patch_1">.*?</g>', "", body, count=1, flags=re.DOTALL)  # the white sheet
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)  # the page has it
+    body = re.sub(rf'<g id="{SHEET}">.*?</g>', "", body, count=1, flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", body)
     for colour, variable in ((INK, "ink"), (MUTED, "muted"), (GRID, "rule")):

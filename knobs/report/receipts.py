@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from knobs.report.document import Number
 from knobs.report.record import Ran
 
 FILE = "receipts.json"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,44 @@ def is_report_path(path: str) -> bool:
     return bool(re.fullmatch(r"(figures/)?[a-z0-9-]+\.(md|html|csv|tex|svg|png)", path))
 
 
-def run_receipt(run: Ran) -> dict[str, Any]:
-    """What a run was: enough to find it, to train it again, and to see whether another is the same."""
-    receipt: dict[str, Any] = {
+def of_runs(runs: Sequence[Ran]) -> dict[str, Any]:
+    """What each run was: enough to find it, to train it again, and to see whether another is the same.
+
+    What it was made with is mostly that of all others: an entry of `origins`, which runs name.
+    """
+    found = {run.key: _receipt(run) for run in runs}
+    origins: dict[str, dict[str, str]] = {}
+    names: dict[str, str] = {}
+    for run in runs:
+        origin = _origin(run)
+        name = names.setdefault(json.dumps(origin), str(len(names) + 1))
+        origins[name] = origin
+        found[run.key]["origin"] = name
+    return {"runs": found, "origins": origins}
+
+
+def read(text: str) -> dict[str, Any]:
+    """Receipts with each run's origin among the rest of it. Raises `ValueError`, `KeyError`, `TypeError`."""
+    told: dict[str, Any] = json.loads(text)
+    if told["version"] == VERSION:
+        told["runs"] = {key: {**told["origins"][run["origin"]], **run} for key, run in told["runs"].items()}
+    return told
+
+
+def _receipt(run: Ran) -> dict[str, Any]:
+    return {
         "id": run.row.id,
         "kind": run.tag("kind"),
         "state": run.state,
         "digest": run.tag("digest"),
         "seed": int(run.tag("seed") or 0),
+        "single": {k: v for k, v in sorted(run.row.metrics.items()) if k.startswith(("best/", "test/"))},
+        "values": values_hash(run.history),
+    }
+
+
+def _origin(run: Ran) -> dict[str, str]:
+    return {
         "commit": run.tag("git_commit"),
         "diff": run.tag("diff"),
         "code": run.tag("code"),
@@ -113,10 +143,7 @@ def run_receipt(run: Ran) -> dict[str, Any]:
         "device": run.tag("device_name") or run.tag("device"),
         "torch": run.tag("torch"),
         "cpu_capability": run.tag("cpu_capability"),
-        "single": {k: v for k, v in sorted(run.row.metrics.items()) if k.startswith(("best/", "test/"))},
-        "values": values_hash(run.history),
     }
-    return receipt
 
 
 def to_json(receipts: Mapping[str, Any]) -> str:
@@ -126,8 +153,12 @@ def to_json(receipts: Mapping[str, Any]) -> str:
     for i, (name, value) in enumerate(receipts.items()):
         comma = "," if i < last else ""
         if isinstance(value, dict) and value:
-            entries = [f"  {json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in value.items()]
+            entries = [f"  {json.dumps(k)}: {_compact(v)}" for k, v in value.items()]
             lines += [f" {json.dumps(name)}: {{", ",\n".join(entries), f" }}{comma}"]
         else:
             lines.append(f" {json.dumps(name)}: {json.dumps(value, sort_keys=True)}{comma}")
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -17,6 +17,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from knobs.report import svg
+
 WIDTH = 3.35
 """Inches: a column of a paper."""
 
@@ -86,7 +88,8 @@ def to_bytes(draw: Callable[[], Figure], name: str, *, png: bool) -> dict[str, b
             if kind == "svg" or png:
                 out = io.BytesIO()
                 made.savefig(out, format=kind, metadata=dict.fromkeys(blank), facecolor="white")
-                files[f"figures/{name}.{kind}"] = out.getvalue()
+                drawn = out.getvalue()
+                files[f"figures/{name}.{kind}"] = svg.smaller(drawn) if kind == "svg" else drawn
     return files
 
 
