@@ -37,12 +37,12 @@ def shown(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger) -
             p_how = "p of the difference, corrected over all cells (Holm)"
             p = [ledger.number(f"{key}/p", row.difference.p, group, p_how, p_text(row.difference.p))]
         n = ledger.number(f"{key}/seeds", row.mean.n if row.mean else 0, group, "seeds that finished")
-        lost = ledger.number(f"{key}/lost", row.lost, group, "seeds that ended without a value")
+        ended = ledger.number(f"{key}/ended", row.lost + (row.mean.n if row.mean else 0), group, "seeds that ended")
         size: Parts = ["-"]
         if row.parameters is not None:
             text = f"{row.parameters:,}"
             size = [ledger.number(f"{key}/parameters", row.parameters, group, "trainable parameters", text)]
-        seeds: Parts = [n, " (", lost, " lost)"] if row.lost else [n]
+        seeds: Parts = [n, " of ", ended] if row.lost else [n]
         first: Parts = [Link(name, f"#receipt-{slug(name)}"), base]
         lines.append([first, spread, gap, p, seeds, size])
     return Table(head, lines)

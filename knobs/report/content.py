@@ -62,7 +62,13 @@ def failures_section(groups: Sequence[tuple[str, Sequence[Ran]]], ledger: Ledger
     states = [s for s in ORDER if any(s in found for found in counts.values())]
     states += sorted({s for found in counts.values() for s in found} - set(ORDER))
     rows: list[Sequence[Parts]] = []
-    for name, _ in groups:
+    well = [name for name in counts if set(counts[name]) <= {"finished"}]
+    if len(well) > 1:
+        rest = "all others"
+        ledger.group(rest, [run for name, runs in groups if name in well for run in runs], "receipts")
+        counts = {name: found for name, found in counts.items() if name not in well}
+        counts[rest] = {"finished": sum(len(runs) for name, runs in groups if name in well)}
+    for name in counts:
         numbers: list[Parts] = []
         for state in states:
             count = counts[name].get(state, 0)

@@ -119,7 +119,7 @@ def interactions(record: StudyRecord, pairs: Sequence[tuple[Knob, Knob]]) -> Fig
         axes.set_xlabel(short(a.name, 26))
         axes.set_ylabel(short(b.name, 22))
     scale = mpl.cm.ScalarMappable(Normalize(0, 1), mpl.colormaps[style.HEAT])
-    bar = made.colorbar(scale, ax=list(panels[: len(pairs)]), fraction=0.035, pad=0.02, ticks=[0, 1])
+    bar = made.colorbar(scale, ax=list(panels[: len(pairs)]), fraction=0.035, aspect=40, pad=0.02, ticks=[0, 1])
     bar.ax.set_yticklabels(["worst", "best"])
     bar.outline.set_visible(False)
     return made

@@ -133,10 +133,12 @@ def reproduce(record: StudyRecord) -> list[Block]:
     """The commands."""
     name, told = shlex.quote(record.name), record.told
     flags = f"--trials {told['trials']} --sampler {told['sampler']} --pruner {told['pruner']} --seed {told['seed']}"
-    lines = [f"knobs study {name} {flags}", f"knobs report {name} --against DIR", "knobs reproduce RUN_ID"]
+    lines = [f"knobs study {name} {flags}", f"knobs report {name} --against DIR"]
+    lines += [f"knobs reproduce --cell {trial.key} --report DIR" for trial in record.ranked[:1]]
+    lines.append("knobs reproduce RUN_ID")
     about: Parts = [
         "All of it again, in any store, if the study's file is as it was; then compared with this report, number by "
-        "number (DIR is this report's folder). Or one run of this store (ids are in ",
+        "number (DIR is this report's folder). Or the best trial, or one run of this store (ids are in ",
         Link("receipts.json", "receipts.json"), "), compared value by value.",
     ]  # fmt: skip
     return [Fence("\n".join(lines)), Paragraph(about)]
