@@ -1,0 +1,48 @@
+"""Rewrites the README's gallery from the reports in experiments/reports: `make gallery`.
+
+The section stands between `<!-- gallery A B -->` and `<!-- /gallery -->`: reports A and B come first, the others after
+them by name. What it shows is what each report.md says first.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SECTION = re.compile(r"(<!-- gallery([^\n]*?) -->\n).*?(<!-- /gallery -->)", re.DOTALL)
+NONE = "None is committed yet: `knobs report NAME --small --out experiments/reports/NAME`, then `make gallery`.\n"
+PICTURE_WIDTH = 420
+
+
+def rewritten(readme: str, reports: Path) -> str:
+    """The README with the gallery of these reports; the text as it was, if the gallery was that already."""
+    found = SECTION.search(readme)
+    if not found:
+        raise SystemExit("README.md has no <!-- gallery --> ... <!-- /gallery -->")
+    there = sorted(path.parent.name for path in reports.glob("*/report.md"))
+    first = [name for name in found[2].split() if name in there]
+    entries = [_entry(reports / name) for name in [*first, *(name for name in there if name not in first)]]
+    return readme[: found.end(1)] + ("\n".join(entries) or NONE) + readme[found.start(3) :]
+
+
+def _entry(folder: Path) -> str:
+    """Title, what it came to, the first picture: all three as the report has them."""
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    title, rest = text.removeprefix("# ").split("\n", 1)
+    where = f"experiments/reports/{folder.name}"
+    first = rest.split("\n## ")[1]
+    lines = [line.partition(" · [")[0] for line in first.splitlines() if line.startswith("- ")]
+    picture = re.search(r'<img src="(figures/[\w-]+\.svg)" alt="([^"]*)"', rest)
+    shown = f'<img src="{where}/{picture[1]}" alt="{picture[2]}" width="{PICTURE_WIDTH}">' if picture else ""
+    warning = [line for line in rest.split("\n## ")[0].splitlines() if line.startswith("> ")]
+    parts = [f"**[{title}]({where}/report.md)**", *warning, "\n".join(lines), shown]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    old = path.read_text(encoding="utf-8")
+    new = rewritten(old, ROOT / "experiments" / "reports")
+    path.write_text(new, encoding="utf-8")
+    print("README.md: " + ("its gallery is rewritten" if new != old else "its gallery is as it was"))

@@ -1,0 +1,70 @@
+"""The README's gallery is what the committed reports say, in the order that its marker gives."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+found = importlib.util.spec_from_file_location("gallery", ROOT / "docs" / "gallery.py")
+assert found is not None
+assert found.loader is not None
+gallery = importlib.util.module_from_spec(found)
+found.loader.exec_module(gallery)
+
+README = "# x\n\n<!-- gallery b absent -->\nold\n<!-- /gallery -->\n\nrest\n"
+
+REPORT = """# Is {name} better?
+
+`{name}` · ablation · complete
+{banner}
+Expected: so.
+
+## Verdicts
+
+- **supported**: one \\[a, b\\] · [runs of claim 1](#receipt-claim-1)
+- **undecided**: two (why)
+
+## What it shows
+
+- not this
+
+<img src="figures/main.svg" alt="over &lt;x&gt;" width="560">
+<img src="figures/second.svg" alt="no" width="560">
+"""
+
+
+def write(reports: Path, name: str, banner: str = "") -> None:
+    (reports / name).mkdir(parents=True)
+    (reports / name / "report.md").write_text(REPORT.format(name=name, banner=banner))
+
+
+def test_readme_shows_the_reports_that_are_committed() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert gallery.rewritten(text, ROOT / "experiments" / "reports") == text, "run `make gallery`"
+    for target in re.findall(r'\]\((experiments/reports/[^)]*)\)|src="(experiments/[^"]*)"', text):
+        assert (ROOT / (target[0] or target[1])).is_file()
+
+
+def test_without_reports(tmp_path: Path) -> None:
+    text = gallery.rewritten(README, tmp_path / "none")
+    assert "None is committed yet" in text
+    assert (text.startswith("# x\n"), text.endswith("\nrest\n")) == (True, True)
+    with pytest.raises(SystemExit, match="no <!-- gallery -->"):
+        gallery.rewritten("# x\n", tmp_path)
+
+
+def test_order_and_contents(tmp_path: Path) -> None:
+    for name in ("c", "b", "a"):
+        write(tmp_path, name, "\n> **Incomplete.**\n" if name == "a" else "")
+    text = gallery.rewritten(README, tmp_path)
+    assert re.findall(r"\[Is (\w) better\?\]\(experiments/reports/(\w)/report\.md\)", text) == [
+        ("b", "b"), ("a", "a"), ("c", "c")
+    ]  # fmt: skip
+    assert text.count("- **supported**: one \\[a, b\\]\n- **undecided**: two (why)\n") == 3
+    assert text.count("> **Incomplete.**") == 1
+    assert '<img src="experiments/reports/b/figures/main.svg" alt="over &lt;x&gt;"' in text
+    assert "not this" not in text
+    assert "second" not in text
+    assert gallery.rewritten(text, tmp_path) == text
