@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KNOBS = Path(sys.executable).with_name("knobs")
+LIBRARIES = ["torch", "pydantic", "optuna", "mlflow", "sqlalchemy", "alembic", "rich.live", "matplotlib.figure"]
+LIBRARIES += ["matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "scipy.stats", "jinja2"]
 OURS = ("knobs", "models", "datamodules", "studies", "experiments")
 
 
@@ -51,7 +53,7 @@ def quick(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 120, 
     """
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "pydantic", "optuna", "mlflow", "sqlalchemy", "alembic", "rich.live"])
+    context.set_forkserver_preload(LIBRARIES)
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder) / name for name in ("out", "err")]
         process = context.Process(target=_in_fork, args=(arguments, cwd, environment(store, **more), outputs))
