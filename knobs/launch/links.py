@@ -23,12 +23,15 @@ def address(places: Places, port: int = PORT) -> str:
     return without_password(uri).rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
 
 
-def links(tracker: Tracker, name: str, port: int = PORT, *, publish: bool = False) -> dict[str, str]:
+def links(
+    tracker: Tracker, name: str, port: int = PORT, *, publish: bool = False, known: Pages | None = None
+) -> dict[str, str]:
     """What there is to look at under a name, and the address of each.
 
-    `publish` writes shared views and descriptions first, as far as the store lets it.
+    `publish` writes shared views and descriptions first, as far as the store lets it. `known` is for those who have read
+    the runs already: 500 trials take a second or two.
     """
-    recorded = Recorded.read(tracker, name)
+    recorded = Recorded.read(tracker, name, known)
     if publish:
         with suppress(StoreError, BadInputError):
             recorded.publish()
@@ -36,10 +39,17 @@ def links(tracker: Tracker, name: str, port: int = PORT, *, publish: bool = Fals
 
 
 def say_links(
-    tracker: Tracker, name: str, port: int = PORT, *, run: str = "", most: int = 9, publish: bool = False
+    tracker: Tracker,
+    name: str,
+    port: int = PORT,
+    *,
+    run: str = "",
+    most: int = 9,
+    publish: bool = False,
+    known: Pages | None = None,
 ) -> None:
     """Print a name's links, the first `most`, and that of one run."""
-    found = dict(list(links(tracker, name, port, publish=publish).items())[:most])
+    found = dict(list(links(tracker, name, port, publish=publish, known=known).items())[:most])
     if run:
         base = f"{address(tracker.places, port)}/#/experiments/{tracker.experiment(name)}/runs"
         found = {"this run": f"{base}/{run}?workflowType=machine_learning", **found}
@@ -62,11 +72,11 @@ class Recorded:
     """Whether MLflow's pages are known to read shared views."""
 
     @classmethod
-    def read(cls, tracker: Tracker, name: str) -> Recorded:
-        """From the store."""
+    def read(cls, tracker: Tracker, name: str, known: Pages | None = None) -> Recorded:
+        """From the store, as far as it is not known."""
         experiment = tracker.experiment(name)
         readable = tracker.pages_version().startswith(views.KNOWN_TO)
-        pages = pages_of(tracker, name, experiment)
+        pages = known or pages_of(tracker, name, experiment)
         return cls(tracker, name, experiment, pages, tracker.experiment_tags(experiment), readable)
 
     def links(self, base: str) -> dict[str, str]:

@@ -69,9 +69,10 @@ class Single:
 class OfStudy:
     """A study that is not set aside, and its trials."""
 
-    def __init__(self, tracker: Tracker, parent: Row) -> None:
+    def __init__(self, tracker: Tracker, parent: Row, rows: Sequence[Row] | None = None) -> None:
         self.parent = parent
-        rows = tracker.search(f"tags.`mlflow.parentRunId` = '{parent.id}'", parent.experiment)
+        if rows is None:
+            rows = tracker.search(f"tags.`mlflow.parentRunId` = '{parent.id}'", parent.experiment)
         self.rows = sorted(rows, key=lambda row: int(row.tags["knobs.trial"]))
 
     def views(self) -> dict[str, View]:

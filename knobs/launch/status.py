@@ -10,6 +10,7 @@ from rich.table import Table
 from knobs.errors import BadInputError
 from knobs.launch import ablation_tables
 from knobs.launch.links import say_links
+from knobs.launch.pages import OfStudy, Pages
 from knobs.launch.recorded_ablation import RecordedAblation
 from knobs.launch.session import how_to_call, say
 from knobs.launch.tables import console, searched, short
@@ -33,6 +34,7 @@ def show(name: str | None, *, as_csv: bool) -> None:
         _overview(tracker)
         return
     parent, _ = parent_of(tracker, name, ("study", "ablation"))
+    known: Pages | None = None
     if parent.tags["knobs.kind"] == "ablation":
         if as_csv:
             raise BadInputError(f"--csv is for studies; knobs report {name} writes the ablation's table.csv")
@@ -45,8 +47,9 @@ def show(name: str | None, *, as_csv: bool) -> None:
             _csv(parent, rows)
             return
         _table(name, parent, rows)
+        known = OfStudy(tracker, parent, rows)
     say(f"{how_to_call('knobs')} ui, then")
-    say_links(tracker, name)
+    say_links(tracker, name, known=known)
 
 
 def _csv(parent: Row, rows: list[Row]) -> None:
