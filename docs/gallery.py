@@ -33,6 +33,7 @@ def _entry(folder: Path) -> str:
     where = f"experiments/reports/{folder.name}"
     first = rest.split("\n## ")[1]
     lines = [line.partition(" · [")[0] for line in first.splitlines() if line.startswith("- ")]
+    lines = [re.sub(r"(, n \d+) \(.*", r"\1", line) for line in lines]  # remarks on the interval are in the report
     picture = re.search(r'<img src="(figures/[\w-]+\.svg)" alt="([^"]*)"', rest)
     shown = f'<img src="{where}/{picture[1]}" alt="{picture[2]}" width="{PICTURE_WIDTH}">' if picture else ""
     warning = [line for line in rest.split("\n## ")[0].splitlines() if line.startswith("> ")]

@@ -23,7 +23,7 @@ Expected: so.
 
 ## Verdicts
 
-- **supported**: one \\[a, b\\] · [runs of claim 1](#receipt-claim-1)
+- **supported**: one \\[a, b\\], n 10 (stretched) · [runs of claim 1](#receipt-claim-1)
 - **undecided**: two (why)
 
 ## What it shows
@@ -62,7 +62,7 @@ def test_order_and_contents(tmp_path: Path) -> None:
     assert re.findall(r"\[Is (\w) better\?\]\(experiments/reports/(\w)/report\.md\)", text) == [
         ("b", "b"), ("a", "a"), ("c", "c")
     ]  # fmt: skip
-    assert text.count("- **supported**: one \\[a, b\\]\n- **undecided**: two (why)\n") == 3
+    assert text.count("- **supported**: one \\[a, b\\], n 10\n- **undecided**: two (why)\n") == 3
     assert text.count("> **Incomplete.**") == 1
     assert '<img src="experiments/reports/b/figures/main.svg" alt="over &lt;x&gt;"' in text
     assert "not this" not in text
