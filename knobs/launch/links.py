@@ -28,8 +28,8 @@ def links(
 ) -> dict[str, str]:
     """What there is to look at under a name, and the address of each.
 
-    `publish` writes shared views and descriptions first, as far as the store lets it. `known` is for those who have read
-    the runs already: 500 trials take a second or two.
+    `publish` writes shared views and descriptions first, as far as the store lets it. `known`: for those who have
+    read the runs already; 500 trials take a second or two.
     """
     recorded = Recorded.read(tracker, name, known)
     if publish:
