@@ -143,7 +143,7 @@ def test_a_store_that_is_locked_for_a_while_is_waited_for(tracker: Tracker, run:
 
 WRITES: dict[str, Callable[[Tracker, str], object]] = {
     "a run": lambda tracker, run: tracker.create(tracker.experiment("e"), "r", {"knobs.kind": "run"}, {"a": 1}),
-    "an experiment": lambda tracker, run: tracker.experiment(f"new-{run}", "what it is"),
+    "an experiment": lambda tracker, run: tracker.experiment(f"new-{run}"),
     "parameters": lambda tracker, run: tracker.params(run, {"b": 1}),
     "a summary": lambda tracker, run: tracker.summary(run, {"best/a": 1.0}),
     "tags": lambda tracker, run: tracker.tag(run, {"knobs.state": "x"}),
