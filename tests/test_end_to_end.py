@@ -17,6 +17,7 @@ from support import ROOT, command, quick
 
 from knobs import checkpoint
 from knobs.config import RunConfig
+from knobs.part import text_of
 from knobs.places import Places
 from knobs.tracking import Tracker
 
@@ -59,7 +60,7 @@ def test_eight_trials_under_one_parent_and_all_have_ended(ran: Ran) -> None:
 def test_every_trial_carries_what_the_design_lists(ran: Ran) -> None:
     for row in ran.trials:
         config = RunConfig.from_json(row.tags["knobs.config"])
-        assert row.params == {name: str(value) for name, value in config.knobs().items()}
+        assert row.params == {name: text_of(value) for name, value in config.knobs().items()}
         assert config.digest(row.tags["knobs.data_fingerprint"]) == row.tags["knobs.digest"]
         expected = {"study": "mnist1d_mlp", "kind": "trial", "seed": "0", "device": "cpu", "threads": "1"}
         assert {name: row.tags[f"knobs.{name}"] for name in expected} == expected

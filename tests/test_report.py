@@ -117,7 +117,9 @@ def test_every_number_has_a_receipt(report: Path) -> None:
         assert entry["how"], key
         for run in told["groups"][entry["runs"]]:
             assert wanted <= told["runs"][run].keys()
-    assert len(told["origins"]) == 1
+    executions = {origin["execution"] for origin in told["origins"].values()}
+    assert executions == {"solo", "population of seeds 1000,1001,1002"}  # trials, seeds
+    assert len(told["origins"]) == 2
     for run in told["runs"].values():
         assert re.fullmatch("[0-9a-f]{64}", run["digest"])
         assert told["packages"][run["packages"]]["torch"]
