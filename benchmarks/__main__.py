@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import studies
-from benchmarks.measuring import KNOBS, REPEATS, ROOT, measured
+from benchmarks.measuring import KNOBS, REPEATS, ROOT, STUDY_REPEATS, measured
 from knobs import provenance
 
 FEW, MANY = 1600, 8000
@@ -122,7 +122,7 @@ def main() -> None:
     """Measure and write."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        tables = [*steps_table(place), "", *studies.tables(place / "b", min(3, REPEATS)), "", *start_table(place)]
+        tables = [*steps_table(place), "", *studies.tables(place / "b", STUDY_REPEATS), "", *start_table(place)]
     machine, versions = provenance.machine(), provenance.packages()
     wanted = ("torch", "pytorch-lightning", "mlflow", "optuna")
     system = f"{platform.system()} {platform.machine()}"

@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 KNOBS = [str(Path(sys.executable).with_name("knobs"))]
 REPEATS = int(os.environ.get("BENCH_REPEATS", "5"))
+STUDY_REPEATS = int(os.environ.get("BENCH_STUDY_REPEATS", "3"))
 SINGLE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
