@@ -40,6 +40,10 @@ study = Study(
 '''
 
 
+OPTUNA, MLFLOW = "sqlite:///optuna.db", "sqlite:///mlflow.db"
+"""In an arm's own folder, as `benchmarks.arms` and `benchmarks.study_arms` open them."""
+
+
 def project(folder: Path) -> Path:
     """A project of its own, so that shipped files cannot change what is compared."""
     (folder / "studies").mkdir(parents=True)
@@ -70,10 +74,10 @@ def by_hand(arm: str, folder: Path) -> tuple[float, float]:
     """The same of two processes of an arm on one Optuna store."""
     folder.mkdir(parents=True)
     command = [sys.executable, "-m", "benchmarks.study_arms", arm, str(TRIALS), str(folder)]
-    warm = (
-        "import optuna; optuna.create_study(study_name='bench', direction='maximize', storage='sqlite:///{}/optuna.db')"
-    )
-    subprocess.run([sys.executable, "-c", warm.format(folder)], check=True, capture_output=True)
+    made = f"import optuna; optuna.create_study(study_name='bench', direction='maximize', storage={OPTUNA!r})"
+    if arm == "lightning":  # two processes that both make MLflow's first store fail
+        made += f"; import mlflow; mlflow.set_tracking_uri({MLFLOW!r}); mlflow.set_experiment('bench')"
+    subprocess.run([sys.executable, "-c", made], cwd=folder, check=True, capture_output=True)
     said, wall = together([command, command], PYTHONPATH=str(ROOT))
     spans = [tuple(map(float, line.split()[1:])) for text in said for line in text.splitlines() if "took" in line]
     return wall, max(end for _, end in spans) - min(start for start, _ in spans)
