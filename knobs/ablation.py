@@ -7,92 +7,33 @@ with an equal budget, the rest is *fixed* and listed as a caveat.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from knobs.claims import Beats, Claim, Matches, NoDifference, Trend
+from knobs.claims import Beats, Claim, Computed, Exceeds, Matches, NoDifference, Trend
 from knobs.config import RunConfig, Value
 from knobs.data import METRICS
+from knobs.design import DERIVED, Cell, Derived, Factor, Match, Quick, Recorded, Reference, matched
 from knobs.errors import BadInputError, nearest
 from knobs.study import Direction, FixedProbe, Space, Study, make_pruner
 
-__all__ = ["Ablation", "Beats", "Cell", "Factor", "Match", "Matches", "NoDifference", "Quick", "Reference", "Trend"]
-
-
-@dataclass(frozen=True)
-class Factor:
-    """What is varied on purpose: named levels, each a set of knobs (one value, or a whole component)."""
-
-    name: str
-    """A knob's dotted name, or a word where a level sets several knobs."""
-    levels: Mapping[str, Mapping[str, Value]]
-    """Level by its name: the knobs that it sets."""
-
-    @classmethod
-    def of(cls, knob: str, values: Sequence[Value]) -> Factor:
-        """One knob over these values; an ordered factor where they are numbers."""
-        return cls(knob, {_text(value): {knob: value} for value in values})
-
-    @property
-    def positions(self) -> tuple[float, ...] | None:
-        """The levels as numbers, where each sets this one knob to a number: an ordered factor."""
-        values = [knobs.get(self.name) for knobs in self.levels.values()]
-        if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
-            return None
-        return tuple(float(v) for v in values if isinstance(v, int | float))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One combination of levels."""
-
-    levels: Mapping[str, str]
-    """Level by factor."""
-    config: RunConfig
-    """The baseline with this cell's knobs; what the nuisance space starts from."""
-
-    @property
-    def name(self) -> str:
-        """The levels in the factors' order: `plain 16`."""
-        return " ".join(self.levels.values())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A number that is not trained here: published, or computed exactly; recorded like a run, drawn like a line."""
-
-    name: str
-    metric: str
-    value: float | Callable[[], float]
-    """The number, or a function that computes it."""
-    source: str
-    """Paper and table, or how it is computed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """Solve for one knob in every cell so that the cells are equal in size or in compute."""
-
-    knob: str
-    """A whole number, such as `model.width`."""
-    target: int
-    """Trainable parameters, or multiply-adds of one sample's forward pass."""
-    what: Literal["parameters", "compute"] = "parameters"
-    low: int = 1
-    high: int = 4096
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quick:
-    """The smaller preset of `--quick`; recorded under a name of its own."""
-
-    trials: int = 3
-    seeds: int = 3
-    steps: float = 0.5
-    """Part of `training.max_steps` that is kept."""
-    levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Levels that are kept, by factor; all where a factor is not named."""
+__all__ = [
+    "Ablation",
+    "Beats",
+    "Cell",
+    "Computed",
+    "Derived",
+    "Exceeds",
+    "Factor",
+    "Match",
+    "Matches",
+    "NoDifference",
+    "Quick",
+    "Recorded",
+    "Reference",
+    "Trend",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +50,12 @@ class Ablation:
     claims: tuple[Claim, ...] = ()
     references: tuple[Reference, ...] = ()
     metric: str
-    """`val/<metric>` that tuning looks at; the same metric of the test split is what is reported."""
+    """`val/<metric>` that tuning looks at."""
     direction: Direction
+    shown: str = ""
+    """What is reported: `train/loss`, `derived/<name>`, ...; none: the tuning metric on the test split."""
+    derived: tuple[Derived, ...] = ()
+    """Numbers that are read off every seed's records."""
     trials: int = 8
     """Nuisance trials of every cell."""
     seeds: int = 5
@@ -124,7 +69,7 @@ class Ablation:
     pruner: str = "none"
     """Only where equal steps, not equal trials, are what is equal."""
     lag: int = 4
-    quick: Quick = Quick()
+    quick: Quick = field(default_factory=Quick)
     caveats: tuple[str, ...] = ()
     """What a reader should know beside the fixed knobs."""
 
@@ -150,6 +95,7 @@ class Ablation:
         if self.claims and self.seeds < 2:
             raise BadInputError(f"{self.seeds} seed cannot decide a claim: a test needs at least 2")
         make_pruner(self.pruner, self.baseline)
+        self._check_derived()
         for cell in self.cells():
             tuned = self.nuisance_knobs(cell)
             if unequal := sorted(tuned & {"training.max_steps", "training.early_stop"}):
@@ -158,6 +104,24 @@ class Ablation:
                 raise BadInputError(f"{both[0]} is a factor and a nuisance knob; it can only be one of the two")
         for claim in self.claims:
             claim.check({factor.name: list(factor.levels) for factor in self.factors})
+
+    def _check_derived(self) -> None:
+        """Names that are asked for are there, and a claim knows which way a derived number is better."""
+        known = {derived.metric: derived for derived in self.derived}
+        for asked in (self.shown, *(claim.metric for claim in self.claims)):
+            if asked.startswith(DERIVED) and asked not in known:
+                raise BadInputError(f"{asked} is not derived here{nearest(asked, known)}")
+        falling = {name for name, derived in known.items() if derived.lower_is_better}
+        claims = tuple(
+            replace(c, direction="minimize") if isinstance(c, Beats | Exceeds) and c.metric in falling else c
+            for c in self.claims
+        )
+        object.__setattr__(self, "claims", claims)
+
+    @property
+    def reported(self) -> str:
+        """What tables and figures show."""
+        return self.shown or self.metric.replace("val/", "test/", 1)
 
     def cells(self) -> list[Cell]:
         """Every cell, in the order of the factors' levels. Raises `BadInputError` for a level out of range."""
@@ -233,44 +197,6 @@ class Ablation:
         return config if self.match is None else matched(config, self.match)
 
 
-def matched(config: RunConfig, match: Match) -> RunConfig:
-    """The config whose `match.knob` brings the network closest to the target; bisection, since size grows with it.
-
-    Raises `BadInputError` where even the smallest or largest value misses the target by half.
-    """
-
-    def size(value: int) -> int:
-        return measure(config.with_knobs({match.knob: value}), match.what)
-
-    low, high = match.low, match.high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if size(middle) <= match.target else (low, middle)
-    best = min((low, high), key=lambda value: abs(size(value) - match.target))
-    if not 0.5 <= size(best) / match.target <= 1.5:
-        raise BadInputError(f"no {match.knob} from {match.low} to {match.high} gives {match.target} {match.what}")
-    return config.with_knobs({match.knob: best})
-
-
-def measure(config: RunConfig, what: Literal["parameters", "compute"]) -> int:
-    """Trainable parameters, or multiply-adds of one sample's forward pass."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    spec = config.data.spec()
-    with torch.random.fork_rng():
-        network = config.model.build(spec).eval()
-    if what == "parameters":
-        return sum(p.numel() for p in network.parameters() if p.requires_grad)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, *spec.shape))
-    return int(counter.get_total_flops()) // 2
-
-
 def _of_new_kind(knob: str, changes: Mapping[str, Value]) -> bool:
     """Whether a level that chooses another kind may bring this knob; `with_knobs` checks it."""
     return f"{knob.partition('.')[0]}.kind" in changes
-
-
-def _text(value: Value) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -11,16 +12,7 @@ import numpy as np
 from knobs import stats
 from knobs.data import LOWER_IS_BETTER
 from knobs.errors import BadInputError, nearest
-
-Levels = Mapping[str, str | Sequence[str]]
-"""Which cells: level (or levels) by factor; all of a factor that is not named."""
-
-Values = Mapping[tuple[tuple[str, str], ...], Mapping[int, float]]
-"""One metric: seed -> value of every cell, the cell as its sorted (factor, level) pairs."""
-
-
-class Unanswerable(Exception):
-    """The recorded runs cannot answer a claim; the message says why."""
+from knobs.selection import Levels, Unanswerable, Values, cells, common_seeds, pairs, runs
 
 
 class Claim(Protocol):
@@ -81,6 +73,8 @@ class Beats(_Claim):
 
     better: Levels
     worse: Levels
+    direction: Literal["maximize", "minimize"] | None = None
+    """Which way the metric is better; none: as its name says."""
 
     def selections(self) -> list[Levels]:
         """The two sides."""
@@ -88,9 +82,9 @@ class Beats(_Claim):
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
         """Paired by seed; the effect is better - worse."""
-        a, b, caveat = _pairs(self, values, factors)
-        direction: Literal["maximize", "minimize"] = "minimize" if _falls_with_quality(self.metric) else "maximize"
-        return stats.beats(a, b, direction=direction), caveat
+        first, second = self.selections()
+        a, b, caveat = pairs(first, second, values, factors)
+        return stats.beats(a, b, direction=self.direction or _by_name(self.metric)), caveat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +101,8 @@ class NoDifference(_Claim):
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
         """Paired by seed; the effect is a - b."""
-        a, b, caveat = _pairs(self, values, factors)
+        first, second = self.selections()
+        a, b, caveat = pairs(first, second, values, factors)
         return stats.no_difference(a, b, self.within), caveat
 
 
@@ -130,8 +125,8 @@ class Trend(_Claim):
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
         """A slope a seed, tested over seeds."""
-        columns = [_cells(values, {**self.where, self.factor: level}) for level in self._levels(factors)]
-        seeds, caveat = _common_seeds(values, [cell for column in columns for cell in column])
+        columns = [cells(values, {**self.where, self.factor: level}) for level in self._levels(factors)]
+        seeds, caveat = common_seeds(values, [cell for column in columns for cell in column])
         means = [np.mean([[values[cell][s] for s in seeds] for cell in column], axis=0) for column in columns]
         at = None if self.steps else [float(level) for level in self._levels(factors)]
         table = np.stack(means, axis=1)
@@ -143,102 +138,72 @@ class Trend(_Claim):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matches(_Claim):
+class WithNumber(_Claim):
+    """What a claim against a number has."""
+
+    value: float | Callable[[], float]
+    """A number, or a function that computes it."""
+
+    @cached_property
+    def number(self) -> float:
+        """The value, computed once."""
+        return float(self.value() if callable(self.value) else self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches(WithNumber):
     """The metric in these cells matches a published or computed value within a tolerance."""
 
-    value: float
     within: float
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
         """The seeds' mean against the value."""
         del factors
-        cells = _cells(values, self.where)
-        seeds, caveat = _common_seeds(values, cells)
-        return stats.matches([[values[cell][s] for cell in cells] for s in seeds], self.value, self.within), caveat
+        table, caveat = runs(values, self.where)
+        return stats.matches(table, self.number, self.within), caveat
 
 
-@dataclass(frozen=True)
-class Ruling:
-    """One claim and what became of it."""
+@dataclass(frozen=True, kw_only=True)
+class Exceeds(WithNumber):
+    """The metric in these cells is better than a published or computed value."""
 
-    claim: Claim
-    verdict: stats.Verdict | None
-    """None where the runs could not answer."""
-    note: str
-    """Caveats, or why there is no verdict."""
+    direction: Literal["maximize", "minimize"] | None = None
+    """Which way the metric is better; none: as its name says."""
+
+    def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
+        """The seeds' mean less the value."""
+        del factors
+        table, caveat = runs(values, self.where)
+        return stats.exceeds(table, self.number, direction=self.direction or _by_name(self.metric)), caveat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computed(WithNumber):
+    """An exact computation, such as a construction's error: it holds or it does not; no run and no chance is in it."""
+
+    metric: str = ""
+    expected: float = 0.0
+    within: float
+    """How far from the expected number it may lie."""
+
+    def selections(self) -> list[Levels]:
+        """It speaks of no cell."""
+        return []
+
+    def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
+        """There is nothing to test."""
+        raise Unanswerable(self.note)
+
+    @property
+    def note(self) -> str:
+        """What came out, and what was to."""
+        return f"computed exactly: {self.number:.6g}, expected {self.expected:g} within {self.within:g}"
 
     @property
     def word(self) -> str:
-        """supported, contradicted or undecided."""
-        return self.verdict.verdict if self.verdict else "undecided"
+        """Decided by the number alone."""
+        return "supported" if abs(self.number - self.expected) <= self.within else "contradicted"
 
 
-def rule(claims: Sequence[Claim], metrics: Mapping[str, Values], factors: Mapping[str, list[str]]) -> list[Ruling]:
-    """Decide an ablation's claims together, under Holm's correction; one that cannot be answered is undecided.
-
-    `metrics` has the values of each metric that a claim names.
-    """
-    tests: dict[int, tuple[stats.ClaimTest, str]] = {}
-    notes: dict[int, str] = {}
-    for index, claim in enumerate(claims):
-        try:
-            tests[index] = claim.test(metrics.get(claim.metric, {}), factors)
-        except Unanswerable as error:
-            notes[index] = str(error)
-    verdicts = dict(zip(tests, stats.decide([test for test, _ in tests.values()]), strict=True)) if tests else {}
-    rulings = []
-    for index, claim in enumerate(claims):
-        verdict = verdicts.get(index)
-        said = [notes.get(index, ""), tests[index][1] if index in tests else "", verdict.caveat if verdict else ""]
-        rulings.append(Ruling(claim, verdict, "; ".join(text for text in said if text)))
-    return rulings
-
-
-def _falls_with_quality(metric: str) -> bool:
-    return metric.rpartition("/")[2] in LOWER_IS_BETTER
-
-
-def _cells(values: Values, where: Levels) -> list[tuple[tuple[str, str], ...]]:
-    def inside(cell: tuple[tuple[str, str], ...]) -> bool:
-        levels = dict(cell)
-        return all(
-            levels[name] == want if isinstance(want, str) else levels[name] in want for name, want in where.items()
-        )
-
-    found = [cell for cell in values if inside(cell)]
-    if not found:
-        raise Unanswerable("no cell that it speaks of has recorded runs")
-    return found
-
-
-def _common_seeds(values: Values, cells: Sequence[tuple[tuple[str, str], ...]]) -> tuple[list[int], str]:
-    """Seeds that finished in all these cells; the rest is said, never dropped in silence."""
-    every = set().union(*(values[cell] for cell in cells))
-    common = sorted(set.intersection(*(set(values[cell]) for cell in cells)))
-    for cell in cells:
-        if not values[cell]:
-            raise Unanswerable(f"no run of cell {' '.join(level for _, level in cell)} finished")
-    if len(common) < 2:
-        raise Unanswerable(f"{len(common)} seed in common; a test needs at least 2")
-    lost = len(every) - len(common)
-    return common, f"{lost} of {len(every)} seeds left out: they did not finish in every cell" if lost else ""
-
-
-def _pairs(
-    claim: Beats | NoDifference, values: Values, factors: Mapping[str, list[str]]
-) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], np.ndarray[tuple[int, ...], np.dtype[np.float64]], str]:
-    """Both sides as (seeds, cells), the same seed in a row and the same other levels in a column."""
-    first, second = claim.selections()
-    differs = [name for name in factors if first.get(name) != second.get(name)]
-
-    def rest(cell: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-        return tuple(pair for pair in cell if pair[0] not in differs)
-
-    left = {rest(cell): cell for cell in _cells(values, first)}
-    right = {rest(cell): cell for cell in _cells(values, second)}
-    shared = [key for key in left if key in right]
-    if not shared:
-        raise Unanswerable("no two cells differ in just what it compares")
-    seeds, caveat = _common_seeds(values, [side[key] for key in shared for side in (left, right)])
-    a, b = ([[values[side[key]][s] for key in shared] for s in seeds] for side in (left, right))
-    return np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64), caveat
+def _by_name(metric: str) -> Literal["maximize", "minimize"]:
+    return "minimize" if metric.rpartition("/")[2] in LOWER_IS_BETTER else "maximize"

@@ -12,7 +12,8 @@ import math
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -23,6 +24,8 @@ from knobs.errors import BadInputError, StoreError, nearest
 
 if TYPE_CHECKING:
     from knobs.config import DataConfig
+
+MAIN = ("train", "val", "test")
 
 INDEX = "index.json"
 """What a prepared data set's arrays are called, and from which files they were read."""
@@ -61,11 +64,21 @@ class DataSpec:
     """Numbers the network returns for a sample: classes (multiclass), 1 (binary), targets (regression)."""
     metric: str
     """The metric that chooses checkpoints unless `training.monitor` names another."""
+    tokens: int = 0
+    """Size of the vocabulary where a sequence (steps, 1) holds whole numbers below it; 0: numbers are quantities."""
+    per_step: bool = False
+    """One target a time step: `y` is (samples, steps), and networks answer (batch, outputs, steps)."""
+    shard: int = 0
+    """Training samples that are read from disk at a time, where all do not fit into memory; 0: all."""
 
     def __post_init__(self) -> None:
         ranks = {"vector": 1, "sequence": 2, "image": 3}
         if self.layout not in get_args(Layout) or len(self.shape) != ranks[self.layout]:
             raise BadInputError(f"a {self.layout} cannot have shape {self.shape}")
+        if (self.tokens or self.per_step) and self.layout != "sequence":
+            raise BadInputError(f"tokens, and a target a step, are for sequences, not for a {self.layout}")
+        if self.per_step and self.task != "multiclass":
+            raise BadInputError(f"a target a step is a class, not one of {self.task}")
 
     @property
     def features(self) -> int:
@@ -86,7 +99,8 @@ def monitored(spec: DataSpec, named: str | None) -> str:
 
 @dataclass(frozen=True)
 class Split:
-    """`x`: (samples, *spec.shape) float32; `y`: (samples,) int64 for classes, else (samples, outputs) float32."""
+    """`x`: (samples, *spec.shape) float32; `y`: (samples,) or (samples, steps) int64 for classes, else
+    (samples, outputs) float32, or float64 where targets are known that well."""
 
     x: Array
     y: Array
@@ -99,10 +113,12 @@ class Splits:
     train: Split
     val: Split
     test: Split
+    extra: Mapping[str, Split] = field(default_factory=dict)
+    """More test splits, each by a name of its own; read whenever `test` is, as `test/<name>/<metric>`."""
 
     def items(self) -> list[tuple[str, Split]]:
-        """Name and split, in the order train, val, test."""
-        return [("train", self.train), ("val", self.val), ("test", self.test)]
+        """Name and split, in the order train, val, test, then the others."""
+        return [("train", self.train), ("val", self.val), ("test", self.test), *self.extra.items()]
 
 
 _checked: dict[Path, sources.Made | None] = {}
@@ -190,7 +206,9 @@ def open_prepared(config: DataConfig, cache: Path, fingerprint: str = "") -> Spl
     def split(name: str) -> Split:
         return Split(*(np.load(arrays / f"{name}_{part}.npy", mmap_mode="c") for part in "xy"))
 
-    return Splits(train=split("train"), val=split("val"), test=split("test"))
+    names = sorted(path.name.removesuffix("_x.npy") for path in arrays.glob("*_x.npy"))
+    extra = {name: split(name) for name in names if name not in MAIN}
+    return Splits(train=split("train"), val=split("val"), test=split("test"), extra=extra)
 
 
 def hash_splits(splits: Splits) -> str:

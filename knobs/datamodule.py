@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pytorch_lightning import LightningDataModule
 
-from knobs.data import Splits, open_prepared
+from knobs.data import Split, Splits, open_prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from knobs.config import RunConfig
@@ -48,26 +48,33 @@ class InMemoryData(LightningDataModule):
 
     def __init__(self, config: RunConfig, cache: Path, device: torch.device, fingerprint: str = "") -> None:
         super().__init__()
-        dtype = torch.float64 if config.training.precision == "64" else torch.float32
         splits: Splits = open_prepared(config.data, cache, fingerprint)
-
-        def tensors(name: str) -> Pair:
-            split = getattr(splits, name)
-            x, y = torch.from_numpy(split.x), torch.from_numpy(split.y)
-            return (x.to(device, dtype) if x.is_floating_point() else x.to(device)), (
-                y.to(device, dtype) if y.is_floating_point() else y.to(device)
-            )
-
-        self.train, self.val, self.test = tensors("train"), tensors("val"), tensors("test")
+        self.place, self.floats = device, torch.float64 if config.training.precision == "64" else torch.float32
+        self.batch_size = min(config.data.batch_size, len(splits.train.x))
+        self.take(splits.train)
+        self.val, self.test = self._tensors(splits.val), self._tensors(splits.test)
+        self.extra = {name: self._tensors(split) for name, split in splits.extra.items()}
         self.seed = config.seed
-        self.batch_size = min(config.data.batch_size, len(self.train[0]))
-        self.steps_per_epoch = len(self.train[0]) // self.batch_size
+        self.steps_per_epoch = self.samples // self.batch_size
         self.val_every = config.training.val_every or self.steps_per_epoch
         self.max_steps = config.training.max_steps
         self.start = 0
-        batch_bytes = self.train[0][: self.batch_size].nbytes
-        self.gather_batches = max(1, GATHER_BYTES // max(1, batch_bytes))
+        self.gather_batches = max(1, GATHER_BYTES // max(1, self.batch_bytes))
         self._epoch: tuple[int, torch.Tensor] | None = None
+
+    def take(self, split: Split) -> None:
+        """The training split."""
+        self.train = self._tensors(split)
+        self.samples = len(self.train[0])
+        self.batch_bytes = self.train[0][: self.batch_size].nbytes
+
+    def placed(self, x: torch.Tensor, y: torch.Tensor) -> Pair:
+        """On the device, floating-point numbers in the run's precision."""
+        x = x.to(self.place, self.floats) if x.is_floating_point() else x.to(self.place)
+        return x, y.to(self.place, self.floats) if y.is_floating_point() else y.to(self.place)
+
+    def _tensors(self, split: Split) -> Pair:
+        return self.placed(torch.from_numpy(split.x), torch.from_numpy(split.y))
 
     def permutation(self, epoch: int) -> torch.Tensor:
         """Order of the training samples in this epoch, on the device: a function of (seed, epoch)."""
@@ -76,7 +83,7 @@ class InMemoryData(LightningDataModule):
         return self._epoch[1]
 
     def _order(self, seed: int, epoch: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(_mix(seed, epoch))
+        generator = torch.Generator().manual_seed(mixed(seed, epoch))
         return torch.randperm(len(self.train[0]), generator=generator).to(self.train[0].device)
 
     def gather(self, epoch: int, offset: int, count: int) -> Iterator[Pair]:
@@ -97,6 +104,10 @@ class InMemoryData(LightningDataModule):
     def val_dataloader(self) -> Any:
         """The validation split in large batches."""
         return _Batches(self.batches(self.val))
+
+    def training_batches(self) -> Iterable[Pair]:
+        """The whole training split, for an evaluation."""
+        return self.batches(self.train)
 
     def batches(self, split: Pair) -> list[Pair]:
         """A whole split in as few forward passes as memory comfortably holds."""
@@ -154,7 +165,7 @@ class _OneInterval:
         yield Interval(self.data, begin, self.next)
 
 
-def _mix(seed: int, epoch: int) -> int:
+def mixed(seed: int, epoch: int) -> int:
     """One 63-bit seed from two numbers (a SplitMix64 round: neighbours land far apart)."""
     z = (seed + (epoch + 1) * 0x9E3779B97F4A7C15) & (2**64 - 1)
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)

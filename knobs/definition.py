@@ -10,14 +10,14 @@ from typing import Any
 from optuna.distributions import distribution_to_json
 
 from knobs.ablation import Ablation, Cell
-from knobs.claims import Beats, Claim, Matches, NoDifference, Trend
+from knobs.claims import Beats, Claim, Computed, Exceeds, Matches, NoDifference, Trend, WithNumber
 from knobs.errors import BadInputError
 from knobs.study import FixedProbe, Space, Study
 
 FILE = "definition.json"
-VERSION = 1
+VERSION = 2
 
-CLAIMS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Beats, NoDifference, Trend, Matches)}
+CLAIMS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Beats, NoDifference, Trend, Matches, Exceeds, Computed)}
 
 
 def of_ablation(name: str, ablation: Ablation, *, quick: bool) -> dict[str, Any]:
@@ -41,6 +41,8 @@ def of_ablation(name: str, ablation: Ablation, *, quick: bool) -> dict[str, Any]
         "references": [{"name": r.name, "metric": r.metric, "source": r.source} for r in ablation.references],
         "metric": ablation.metric,
         "direction": ablation.direction,
+        "shown": ablation.reported,
+        "derived": [{"name": d.metric, "text": d.text} for d in ablation.derived],
         "trials": ablation.trials,
         "seeds": ablation.seeds,
         "steps": ablation.baseline.training.max_steps,
@@ -94,7 +96,8 @@ def claim_data(claim: Claim) -> dict[str, Any]:
     kind = type(claim).__name__
     if CLAIMS.get(kind) is not type(claim):
         raise BadInputError(f"claim {claim.text!r}: {kind} is none of {', '.join(CLAIMS)}")
-    return {"kind": kind, **{f.name: _plain(getattr(claim, f.name)) for f in fields(CLAIMS[kind])}}
+    told = {f.name: _plain(getattr(claim, f.name)) for f in fields(CLAIMS[kind])}
+    return {"kind": kind, **told, **({"value": claim.number} if isinstance(claim, WithNumber) else {})}
 
 
 def claims_of(entries: Sequence[Mapping[str, Any]]) -> list[Claim]:

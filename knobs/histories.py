@@ -6,6 +6,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
+from knobs.design import DERIVED
 from knobs.stores import retry
 from knobs.tracking import Row, Tracker
 
@@ -27,7 +28,7 @@ def read(tracker: Tracker, rows: Sequence[Row]) -> dict[str, dict[str, Points]]:
 
 
 def values_hash(history: History) -> str:
-    """Hash over every recorded value, `system/` apart; equal exactly when all bits are."""
+    """Hash over every value that a training recorded; equal exactly when all bits are."""
     digest = hashlib.sha256()
     for metric, points in compared(history).items():
         digest.update(f"{metric} {[(step, value.hex()) for step, value in points]}\n".encode())
@@ -35,8 +36,8 @@ def values_hash(history: History) -> str:
 
 
 def compared(history: History) -> dict[str, Points]:
-    """What must come out the same: all but the clock, by name."""
-    return {metric: history[metric] for metric in sorted(history) if not metric.startswith("system/")}
+    """What must come out the same: all but the clock, and what an ablation read off the rest, by name."""
+    return {metric: history[metric] for metric in sorted(history) if not metric.startswith(("system/", DERIVED))}
 
 
 def first_difference(old: History, new: History) -> str:

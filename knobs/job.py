@@ -63,6 +63,8 @@ class Outcome:
     """What happened in the worker while it ran: warnings, checkpoints, a traceback."""
     picture: str = ""
     """Its curves as SVG."""
+    sample: str = ""
+    """What the data set makes of the trained network in words."""
 
 
 def newest_checkpoints(*folders: Path) -> list[Path]:

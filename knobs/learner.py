@@ -17,10 +17,11 @@ from pytorch_lightning import LightningModule
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from knobs import metrics, optimizers
+from knobs.averaging import RunningMean
 from knobs.data import LOWER_IS_BETTER, monitored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
     from knobs.config import RunConfig
@@ -61,16 +62,24 @@ class Progress:
     best_step: int = -1
     best_values: Numbers = field(default_factory=dict)
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
-    """Step, validation values and weights of the checkpoint that validation prefers so far."""
+    """Step, validation values and weights of the checkpoint that is kept so far."""
+    best_seen: float | None = None
     validations_since_best: int = 0
+    """The monitored metric's best value, and how many validations ago that was."""
 
-    def judge(self, values: Numbers, monitor: str, state: Callable[[], dict[str, torch.Tensor]]) -> None:
-        """Keep these validation values and the weights that `state` copies if `monitor` prefers them to all before."""
-        name = f"val/{monitor}"
-        new, old = values[name], self.best_values.get(name)
+    def judge(
+        self, values: Numbers, monitor: str, state: Callable[[], dict[str, torch.Tensor]], *, last: bool = False
+    ) -> None:
+        """Keep these validation values and the weights that `state` copies if `monitor` prefers them to all before.
+
+        `last`: keep them whatever it prefers.
+        """
+        new, old = values[f"val/{monitor}"], self.best_seen
         better = old is None or (new < old if monitor in LOWER_IS_BETTER else new > old)
         self.validations_since_best = 0 if better else self.validations_since_best + 1
         if better:
+            self.best_seen = new
+        if better or last:
             self.best_step = self.step
             self.best_values = {key: value for key, value in values.items() if key.startswith("val/")}
             self.best_state = state()
@@ -109,6 +118,8 @@ class Learner(LightningModule):
         self.optimizer = optimizers.build(config.optimizer, self.trained)
         self.progress = Progress()
         self.monitor = monitored(spec, config.training.monitor)
+        self.keeps_last = config.training.keep == "last"
+        self.mean = RunningMean(self.trained, config.training.average_from) if config.training.averaging else None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The config's optimizer; the learning rate is set before every step from the schedule's closed form."""
@@ -119,6 +130,7 @@ class Learner(LightningModule):
         training, network, optimizer, progress = self.config.training, self.network, self.optimizer, self.progress
         schedule, peak, last = self.config.schedule, self.config.optimizer.lr, interval.end - 1
         clip, between_steps = training.clip_norm, self.watch.between_steps
+        mean, layer_norms = self.mean, training.layer_norms
         for step, (x, y) in enumerate(interval, start=interval.begin):
             between_steps()
             with self._autocast():
@@ -126,6 +138,8 @@ class Learner(LightningModule):
             loss.backward(self.ones)  # type: ignore[no-untyped-call]
             if clip is not None or step == last:
                 self.norm = self.gradient_norm()
+                if layer_norms and step == last:
+                    self.layers = self.layer_norms()
                 if clip is not None:
                     self.clip(clip)
             self.rate = peak * schedule.factor(step, training.max_steps)
@@ -133,6 +147,8 @@ class Learner(LightningModule):
                 group["lr"] = self.rate
             optimizer.step()
             optimizer.zero_grad()
+            if mean is not None:
+                mean.add(step + 1)
             if progress.loss_sum is None:
                 progress.loss_sum = torch.zeros_like(loss, dtype=self.floats)
             progress.loss_sum += loss.detach()
@@ -146,14 +162,26 @@ class Learner(LightningModule):
         """Euclidean norm of the whole gradient."""
         return get_total_norm([p.grad for p in self.trained if p.grad is not None], foreach=True)
 
+    def layer_norms(self) -> dict[str, torch.Tensor]:
+        """Euclidean norm of the gradient of the first and of the last weight matrix, in the order of the network."""
+        matrices = [p.grad for p in self.trained if p.dim() > 1 and p.grad is not None]
+        return {"grad_norm/first": matrices[0].norm(), "grad_norm/last": matrices[-1].norm()}
+
     def clip(self, most: float) -> None:
         """Scale the gradient, whose norm is `self.norm`, down to this norm."""
         clip_grads_with_norm_(self.trained, most, self.norm, foreach=True)
 
     def on_validation_epoch_start(self) -> None:
-        """Nothing is carried from one validation to the next."""
+        """Nothing is carried from one validation to the next; validated are the averaged weights, where asked for."""
         self.outputs: list[torch.Tensor] = []
         self.targets: list[torch.Tensor] = []
+        if self.mean is not None:
+            self.mean.swap()
+
+    def on_validation_end(self) -> None:
+        """Train on with the weights themselves."""
+        if self.mean is not None:
+            self.mean.swap()
 
     def validation_step(self, batch: Pair, _: int) -> None:
         """Collects the outputs of a (large) batch; metrics are exact over the whole split."""
@@ -170,20 +198,25 @@ class Learner(LightningModule):
         values = {f"val/{name}": value for name, value in found.items()}
         values["train/loss"] = float(progress.loss_sum) / steps_since(progress.step, every)
         values["lr"], values["grad_norm"] = self.rate, float(self.norm)
+        if self.config.training.layer_norms:
+            values |= {name: float(norm) for name, norm in self.layers.items()}
         progress.loss_sum = None
         if told := diverged(values, progress.step):
             raise DivergedError(told)
-        progress.judge(values, self.monitor, self._weights)
+        progress.judge(values, self.monitor, self._weights, last=self.keeps_last)
         goes_on = self.watch.validated(progress.step, values)
         if not goes_on or progress.stopped_early(self.config.training.early_stop):
             self.trainer.should_stop = True
 
-    def evaluate(self, batches: list[Pair]) -> Numbers:
+    def evaluate(self, batches: Iterable[Pair]) -> Numbers:
         """Loss and metrics over a whole split, in evaluation mode."""
         self.network.eval()
+        outputs, targets = [], []
         with torch.inference_mode(), self._autocast():
-            outputs = torch.cat([self.network(x).to(self.floats) for x, _ in batches])
-        return metrics.evaluate(self.spec, outputs, torch.cat([y for _, y in batches]))
+            for x, y in batches:
+                outputs.append(self.network(x).to(self.floats))
+                targets.append(y)
+        return metrics.evaluate(self.spec, torch.cat(outputs), torch.cat(targets))
 
     def use_best(self) -> None:
         """Put the weights that validation chose back into the network."""
@@ -195,6 +228,7 @@ class Learner(LightningModule):
             "progress": dict(vars(self.progress)),
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "means": self.mean and self.mean.means,
             "rng": torch.get_rng_state(),
             "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -204,6 +238,8 @@ class Learner(LightningModule):
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
+        if self.mean is not None:
+            self.mean.means = state["means"]
         torch.set_rng_state(state["rng"].cpu())
         if state["device_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)

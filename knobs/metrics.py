@@ -20,7 +20,10 @@ Tensor = torch.Tensor
 
 
 def loss(spec: DataSpec, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean loss: squared error, or cross-entropy in nats. `outputs` are (batch, spec.outputs), logits for classes."""
+    """Mean loss: squared error, or cross-entropy in nats. `outputs` are (batch, spec.outputs), logits for classes.
+
+    With a target a step, `outputs` are (batch, spec.outputs, steps) and the mean is over steps too.
+    """
     if spec.task == "multiclass":
         return F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
     if spec.task == "binary":
@@ -62,4 +65,4 @@ def evaluate(spec: DataSpec, outputs: Tensor, targets: Tensor) -> dict[str, floa
 
 def _share(right: Tensor) -> Tensor:
     """How many are right, counted: 0.738, where a mean in 32 bits says 0.7379999756813049."""
-    return right.sum().to(torch.float64) / len(right)
+    return right.sum().to(torch.float64) / right.numel()

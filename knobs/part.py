@@ -112,6 +112,11 @@ class DataConfig(Part):
 
     batch_size: Count = 100
     """Samples in each optimizer step; the last, incomplete batch of an epoch is left out."""
+    shuffle_features: bool = False
+    """Reorder the positions of all samples alike, at random: features, time steps or pixels; what is left without
+    their order."""
+    label_noise: Fraction = 0.0
+    """Part of the training labels that is replaced by another class, at random; validation and test stay clean."""
 
     def __init_subclass__(cls) -> None:
         cls.kind = cls.__module__.rpartition(".")[2]
@@ -123,6 +128,14 @@ class DataConfig(Part):
     def load(self) -> Splits:
         """Make or read the arrays. Called once a machine; what it returns is cached and fingerprinted."""
         raise AssertionError(f"{type(self).__name__} does not define load()")
+
+    def sample(self, network: nn.Module) -> str:
+        """Text made with a trained network, recorded as `sample.txt` where the test split is read; empty: none.
+
+        `network` is in evaluation mode, on its own device; gradients are off.
+        """
+        del network
+        return ""
 
 
 @part
@@ -183,6 +196,14 @@ class Training(Part):
     """Stop after this many validations without a better value of the monitored metric."""
     monitor: str | None = None
     """Validation metric that chooses the checkpoint: `loss`, `accuracy`, ...; none: the data set's own metric."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights a run ends with: those that validation chose, or the last ones."""
+    averaging: bool = False
+    """Validate and keep the running mean of the weights over the steps (Ruppert 1988; Polyak & Juditsky 1992)."""
+    average_from: Annotated[int, Field(ge=0)] = 0
+    """Optimizer steps before the running mean begins; until then it is the weights themselves."""
+    layer_norms: bool = False
+    """Record the gradient's norm of the first and of the last weight matrix too, as `grad_norm/first` and `/last`."""
 
 
 def field_names(cls: type[Any]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,7 @@ from knobs.config import RunConfig
 from knobs.datamodule import PopulationData
 from knobs.job import Job, Outcome, Record
 from knobs.learner import Learner, Progress, diverged, steps_since
+from knobs.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from knobs.data import DataSpec
     from knobs.datamodule import Pair
     from knobs.learner import Numbers
-    from knobs.runner import Channel
+    from knobs.watch import Channel
 
 SIZE = 5
 """Members of a full population: more save little, and hold up a second worker."""
@@ -32,14 +34,17 @@ SIZE = 5
 
 def trains_together(config: RunConfig, device: str) -> bool:
     """Whether seeds of this config train as a population: a rule on config and kind of device, never a timing."""
-    if config.training.precision == "bf16-mixed":
+    spec = config.data.spec()
+    if config.training.precision == "bf16-mixed" or spec.shard:  # members' orders would each want shards of their own
         return False
     with torch.random.fork_rng(devices=[]):
-        return stacked.pays(config.model.build(config.data.spec()), device)
+        return stacked.pays(config.model.build(spec), device)
 
 
 class Population(Learner):
     """Trains one network for each config; they differ in `seed` alone."""
+
+    watch: _Watch
 
     def __init__(self, configs: Sequence[RunConfig], spec: DataSpec, watch: _Watch, device: torch.device) -> None:
         self.count = len(configs)
@@ -56,7 +61,6 @@ class Population(Learner):
         self.members = [Progress() for _ in configs]
         self.diverged = [""] * self.count
         """Of each member what became NaN or infinite; empty: nothing."""
-        self.heard = watch
 
     def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Each member's loss: (members,)."""
@@ -67,6 +71,11 @@ class Population(Learner):
         flat = [p.grad.flatten(1) for p in self.trained if p.grad is not None]
         norm: torch.Tensor = torch.linalg.vector_norm(torch.stack([g.norm(dim=1) for g in flat]), dim=0)
         return norm
+
+    def layer_norms(self) -> dict[str, torch.Tensor]:
+        """Of each member: (members,)."""
+        matrices = [p.grad.flatten(1) for p in self.trained if p.dim() > 2 and p.grad is not None]
+        return {"grad_norm/first": matrices[0].norm(dim=1), "grad_norm/last": matrices[-1].norm(dim=1)}
 
     def clip(self, most: float) -> None:
         """Scale each member's gradient by itself."""
@@ -93,12 +102,15 @@ class Population(Learner):
                 continue
             values = {f"val/{k}": v for k, v in metrics.evaluate(self.spec, outputs[index], targets).items()}
             values |= {"train/loss": losses[index], "lr": self.rate, "grad_norm": norms[index]}
+            if self.config.training.layer_norms:
+                values |= {name: float(norm[index]) for name, norm in self.layers.items()}
             one.step = progress.step
             if told := diverged(values, one.step):
                 self.diverged[index] = told
                 continue
-            one.judge(values, self.monitor, lambda index=index: stacked.member(self.network.state_dict(), index))  # type: ignore[misc]
-            self.heard.heard(index, one.step, values)
+            copied = partial(stacked.member, self.network.state_dict(), index)
+            one.judge(values, self.monitor, copied, last=self.keeps_last)
+            self.watch.heard(index, one.step, values)
         if all(map(self.over, range(self.count))):
             self.trainer.should_stop = True
 
@@ -122,7 +134,7 @@ class Population(Learner):
             generator.set_state(drawn.cpu())
 
 
-class _Watch(runner.Watch):
+class _Watch(Watch):
     """Hands each member's records to its own channel, if it has one."""
 
     learner: Population

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from knobs import discover
+from knobs.design import DERIVED
 from knobs.errors import BadInputError, nearest
 from knobs.places import Places
 from knobs.tracking import Row, Tracker
@@ -59,7 +60,7 @@ def levels_of(row: Row) -> dict[str, str]:
 
 def metric_key(metric: str) -> str:
     """Under which name a run holds the value of a metric at the checkpoint that validation chose."""
-    return metric if metric.startswith("test/") else f"best/{metric}"
+    return metric if metric.startswith(("test/", DERIVED)) else f"best/{metric}"
 
 
 def seed_values(rows: Sequence[Row], metric: str) -> Mapping[tuple[tuple[str, str], ...], dict[int, float]]:

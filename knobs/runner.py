@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import time
 import traceback
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,97 +22,14 @@ from knobs.datamodule import InMemoryData
 from knobs.errors import BadInputError, KnobsError, StoreError
 from knobs.job import Job, Outcome, Record
 from knobs.learner import DivergedError, Learner, Numbers
+from knobs.shards import opened
+from knobs.watch import Channel, PrunedError, StoppedError, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-CHECKPOINT_SECONDS = float(os.environ.get("KNOBS_CHECKPOINT_SECONDS", "10"))
-"""Seconds of training between resumable checkpoints; a shorter run has none but on a signal."""
 
 for _name in ("pytorch_lightning", "lightning.pytorch"):
     logging.getLogger(_name).setLevel(logging.ERROR)
-
-
-class Channel(Protocol):
-    """The runner's way out: where records go and where questions are answered."""
-
-    @property
-    def stopping(self) -> bool:
-        """Asked for from outside: save and end at the next batch boundary."""
-
-    def record(self, record: Record) -> None:
-        """Hand on the values at one step."""
-
-    def goes_on(self, step: int, value: float) -> bool:
-        """Whether a training with this value at this step is worth going on with."""
-
-
-class PrunedError(Exception):
-    """The pruner said stop."""
-
-
-class StoppedError(Exception):
-    """A signal asked to stop; a snapshot is saved at `path`."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self.path = path
-
-
-class Watch:
-    """Saves snapshots when due, hands on records, asks the pruner."""
-
-    learner: Learner
-
-    def __init__(self, job: Job, channel: Channel) -> None:
-        self.job, self.channel = job, channel
-        self.log: list[str] = []
-        self.due = time.monotonic() + CHECKPOINT_SECONDS
-        self.saved: list[Path] = []
-        self.records: list[Record] = []
-
-    def between_steps(self) -> None:
-        """Save what is due. Raises `StoppedError` where a stop was asked for."""
-        if self.channel.stopping:
-            self.save()
-            raise StoppedError(self.saved[-1])
-        if time.monotonic() >= self.due:
-            self.save()
-
-    def validated(self, step: int, values: Numbers) -> bool:
-        """Hand on the values. Raises `PrunedError` where the pruner says stop."""
-        record = Record(step=step, values=values, time_ms=time.time_ns() // 1_000_000)
-        self.tell(record)
-        if self.job.asks is not None and not self.channel.goes_on(step, values[self.job.asks]):
-            raise PrunedError
-        return True
-
-    def tell(self, record: Record) -> None:
-        """Hand on a record and keep it."""
-        self.records.append(record)
-        self.channel.record(record)
-
-    def told(self) -> list[Any]:
-        """What was told so far, in primitives."""
-        return [vars(record) for record in self.records]
-
-    def tell_again(self, told: list[Any]) -> None:
-        """Of a checkpoint: the driver may have died before it wrote these records, and drops what it has."""
-        for record in told:
-            self.tell(Record(**record))
-
-    def save(self) -> None:
-        """Keep the two newest: should the newest be damaged, the one before it still goes on."""
-        path = self.job.folder / f"step-{self.learner.progress.step:012d}.ckpt"
-        checkpoint.save({"config": self.job.config, "records": self.told(), **self.learner.snapshot()}, path)
-        if path not in self.saved:
-            self.saved.append(path)
-        for old in self.saved[:-2]:
-            old.unlink(missing_ok=True)
-        self.saved = self.saved[-2:]
-        self.log.append(f"checkpoint at step {self.learner.progress.step}")
-        self.due = time.monotonic() + CHECKPOINT_SECONDS
 
 
 def run(job: Job, channel: Channel, device: torch.device) -> Outcome:
@@ -167,7 +83,7 @@ def _train(job: Job, watch: Watch, device: torch.device) -> Outcome:
     config = RunConfig.from_json(job.config)
     reproducible(config, device)
     clock = Clock()
-    batches = InMemoryData(config, job.cache, device, job.fingerprint)
+    batches = opened(config, job.cache, device, job.fingerprint)
     learner = watch.learner = Learner(config, config.data.spec(), watch, device)
     restore(watch, device)
     first = learner.progress.step
@@ -201,22 +117,43 @@ def fit(learner: Learner, batches: InMemoryData, device: torch.device) -> None:
 
 
 def conclude(job: Job, learner: Learner, batches: InMemoryData, costs: Numbers) -> Outcome:
-    """A training's end: the weights that validation chose, read on the splits that the job may read, and saved."""
+    """A training's end: the weights that are kept, read on the splits that the job may read, and saved."""
     progress = learner.progress
     if progress.best_step < 0:
         raise BadInputError("training ended before its first validation")
     learner.use_best()
     summary = {"best/step": float(progress.best_step)}
     summary |= {f"best/{name}": value for name, value in progress.best_values.items()}
-    chosen = learner.evaluate(batches.batches(batches.train))
+    chosen = learner.evaluate(batches.training_batches())
     summary |= {f"best/train/{name}": value for name, value in chosen.items()}
-    if job.test:
-        summary |= {f"test/{name}": value for name, value in learner.evaluate(batches.batches(batches.test)).items()}
+    summary |= tested(learner, batches) if job.test else {}
     summary["parameters"] = float(sum(p.numel() for p in learner.network.parameters()))
     summary |= {f"system/{name}": value for name, value in costs.items()}
     best = job.folder / "best.ckpt"
     checkpoint.save({"config": job.config, "step": progress.best_step, "network": progress.best_state}, best)
-    return Outcome(state="finished", best_step=progress.best_step, summary=summary, checkpoint=best)
+    return Outcome(
+        state="finished",
+        best_step=progress.best_step,
+        summary=summary,
+        checkpoint=best,
+        sample=sampled(learner) if job.test else "",
+    )
+
+
+def tested(learner: Learner, batches: InMemoryData) -> Numbers:
+    """The test split, and what other test splits there are."""
+    found = {f"test/{name}": value for name, value in learner.evaluate(batches.batches(batches.test)).items()}
+    for split, pair in batches.extra.items():
+        more = learner.evaluate(batches.batches(pair))
+        found |= {f"test/{split}/{name}": value for name, value in more.items()}
+    return found
+
+
+def sampled(learner: Learner) -> str:
+    """What the data set makes of the trained network in words."""
+    learner.network.eval()
+    with torch.inference_mode():
+        return learner.config.data.sample(learner.network)
 
 
 def _evaluate(job: Job, device: torch.device) -> Outcome:
@@ -225,12 +162,11 @@ def _evaluate(job: Job, device: torch.device) -> Outcome:
     config = RunConfig.from_json(job.config)
     reproducible(config, device)
     state = checkpoint.load(job.evaluate, config=job.config, device=device)
-    batches = InMemoryData(config, job.cache, device, job.fingerprint)
+    batches = opened(config, job.cache, device, job.fingerprint)
     learner = Learner(config, config.data.spec(), Watch(job, _Silent()), device)
     learner.network.load_state_dict(state["network"])
-    values = learner.evaluate(batches.batches(batches.test))
-    summary = {f"test/{name}": value for name, value in values.items()}
-    return Outcome(state="finished", best_step=state["step"], summary=summary)
+    summary, sample = tested(learner, batches), sampled(learner)
+    return Outcome(state="finished", best_step=state["step"], summary=summary, sample=sample)
 
 
 class _Silent:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from knobs.altered import altered
 from knobs.errors import BadInputError, KnobsError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def load(config: DataConfig) -> Made:
     heard = _read.setdefault(config.kind, set())
     _State.heard = heard
     try:
-        splits = config.load()
+        splits = altered(config.load(), config)
     except KnobsError:
         raise
     except Exception as error:

@@ -267,7 +267,7 @@ def _make_tables(file: Path) -> None:
 
 def is_single(name: str) -> bool:
     """Whether a metric of a run is one value, not a curve."""
-    return name.startswith(("best/", "test/", "system/")) or name == "parameters"
+    return name.startswith(("best/", "test/", "system/", "derived/")) or name == "parameters"
 
 
 def _row(run: Run) -> Row:

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
+from knobs.errors import BadInputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from knobs.data import DataSpec
 
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu"]
 Init = Literal["default", "xavier", "kaiming", "orthogonal"]
@@ -38,6 +42,12 @@ GAINS: dict[str, float] = {
 }
 """1 / sqrt(E[f(z)^2]) for z ~ N(0, 1): with weights of variance gain^2 / fan_in, a signal's mean square stays 1 from
 layer to layer. For relu that is the sqrt(2) of He et al. 2015; the others are the same condition, integrated."""
+
+
+def one_answer(kind: str, spec: DataSpec) -> None:
+    """Raise `BadInputError` where data want an answer at every time step, which such a network does not give."""
+    if spec.per_step:
+        raise BadInputError(f"model {kind} answers once a sample; these data of layout sequence want a class a step")
 
 
 def activation(name: str) -> list[nn.Module]:

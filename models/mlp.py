@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from torch import nn
 
 from knobs.config import Count, Fraction, ModelConfig, part
-from models._layers import GAINS, Activation, Init, Norm, activation, dropout, initialise, norm
+from models._layers import GAINS, Activation, Init, Norm, activation, dropout, initialise, norm, one_answer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from knobs.data import DataSpec
 
 
@@ -30,10 +33,13 @@ class MLP(ModelConfig):
     """Part of the hidden units that is zeroed at random in training, after each nonlinearity."""
     init: Init = "default"
     """Initial weights; kaiming and orthogonal are scaled to the activation."""
+    residual: bool = False
+    """Add each hidden layer's input to its output, from the second hidden layer on: h + f(W h + b)."""
 
     def build(self, spec: DataSpec) -> nn.Module:
         """Inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
-        return MLPNetwork(self, spec)
+        one_answer(self.kind, spec)
+        return ResidualMLPNetwork(self, spec) if self.residual else MLPNetwork(self, spec)
 
 
 class MLPNetwork(nn.Sequential):
@@ -53,3 +59,28 @@ class MLPNetwork(nn.Sequential):
         initialise(hidden, config.init, GAINS[config.activation])
         initialise([head], config.init, gain=1.0)
         super().__init__(*([nn.Flatten()] if len(spec.shape) > 1 else []), *hidden, head)
+
+
+class ResidualMLPNetwork(MLPNetwork):
+    """The same layers under the same names, and a skip over each hidden layer that has as many inputs as outputs.
+
+    The first hidden layer and the head have none, so every skip is an identity without parameters.
+    """
+
+    any_leading_axes = True
+
+    def __init__(self, config: MLP, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        affine = [index for index, layer in enumerate(self) if isinstance(layer, nn.Linear)]
+        self.skips = {begin: end - 1 for begin, end in pairwise(affine[1:])}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
+        kept, last = x, -1
+        for index, layer in enumerate(self):
+            if index in self.skips:
+                kept, last = x, self.skips[index]
+            x = layer(x)
+            if index == last:
+                x = kept + x
+        return x

@@ -9,7 +9,7 @@ from torch import nn
 
 from knobs.config import Count, Fraction, ModelConfig, part
 from knobs.errors import BadInputError
-from models._layers import GAINS, Activation, Init, Norm, activation, dropout, initialise, norm
+from models._layers import GAINS, Activation, Init, Norm, activation, dropout, initialise, norm, one_answer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +49,7 @@ class ResNet(ModelConfig):
 
     def build(self, spec: DataSpec) -> nn.Module:
         """Inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
+        one_answer(self.kind, spec)
         return ResNetNetwork(self, spec)
 
 

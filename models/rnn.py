@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import torch
 from pydantic import Field
 from torch import nn
+from torch.nn import functional as F
 
 from knobs.config import Count, Fraction, ModelConfig, part
 from knobs.errors import BadInputError
@@ -22,7 +23,10 @@ GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4}
 
 @part
 class RNN(ModelConfig):
-    """Stacked recurrent layers, a readout over time, a linear layer. Takes the layout sequence only."""
+    """Stacked recurrent layers, a readout over time, a linear layer. Takes the layout sequence only.
+
+    Tokens are given as one-hot vectors. Where there is a target a step, the linear layer reads each step's state.
+    """
 
     cell: Literal["tanh", "relu", "gru", "lstm"] = "gru"
     """tanh: Elman 1990; relu: recurrent weights start at the identity (Le et al. 2015); gru: Cho et al. 2014; lstm:
@@ -43,10 +47,16 @@ class RNN(ModelConfig):
     """Initial bias of an lstm's forget gate (Jozefowicz et al. 2015 find 1 good); other cells have none."""
 
     def build(self, spec: DataSpec) -> nn.Module:
-        """Inputs (batch, steps, features) to outputs (batch, spec.outputs)."""
+        """Inputs (batch, steps, features) to outputs (batch, spec.outputs), or (batch, spec.outputs, steps)."""
         if spec.layout != "sequence":
             raise BadInputError(
                 f"model {self.kind} takes data of layout sequence, not {spec.layout} (shape {spec.shape})"
+            )
+        if spec.per_step and (self.bidirectional or self.readout != "last"):
+            told = "bidirectional" if self.bidirectional else f"with readout {self.readout}"
+            raise BadInputError(
+                f"model {self.kind} {told} would look ahead where a {spec.layout} has one target a step: only its past "
+                "may be read"
             )
         return RNNNetwork(self, spec)
 
@@ -58,7 +68,7 @@ class RNNNetwork(nn.Module):
         super().__init__()
         kinds = {"tanh": nn.RNN, "relu": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
         self.recurrent = kinds[config.cell](
-            spec.shape[1],
+            spec.tokens or spec.shape[1],
             config.width,
             num_layers=config.depth,
             bidirectional=config.bidirectional,
@@ -70,12 +80,18 @@ class RNNNetwork(nn.Module):
             *dropout(config.dropout), nn.Linear(config.width * (1 + config.bidirectional), spec.outputs)
         )
         self.readout = config.readout
+        self.tokens, self.per_step = spec.tokens, spec.per_step
         self.width = config.width
         self._initialise(config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, steps, features) to (batch, outputs)."""
+        """(batch, steps, features) to (batch, outputs), or (batch, outputs, steps) with a target a step."""
+        if self.tokens:
+            x = F.one_hot(x.squeeze(2).long(), self.tokens).to(self.head[-1].weight.dtype)
         states, _ = self.recurrent(x)
+        if self.per_step:
+            stepwise: Tensor = self.head(states).transpose(1, 2)
+            return stepwise
         if self.readout == "mean":
             seen = states.mean(1)
         elif self.readout == "max":

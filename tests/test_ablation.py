@@ -12,11 +12,12 @@ from mlflow import MlflowClient
 from support import KNOBS, Done, command, environment
 
 from datamodules.toy import Toy
-from knobs.ablation import Ablation, Beats, Factor, Match, Matches, NoDifference, Trend, matched, measure
-from knobs.claims import rule
+from knobs.ablation import Ablation, Beats, Factor, Match, Matches, NoDifference, Trend
 from knobs.config import RunConfig, Training
+from knobs.design import matched, measure
 from knobs.errors import BadInputError
 from knobs.optimizers import SGD
+from knobs.rulings import rule
 from knobs.schedules import Constant
 from models.mlp import MLP
 

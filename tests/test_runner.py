@@ -9,7 +9,7 @@ import torch
 from trainings import Listener, lasting, toy_config, train
 
 from datamodules.toy import Toy
-from knobs import checkpoint, runner
+from knobs import checkpoint, watch
 from knobs.data import Split, Splits
 from knobs.job import newest_checkpoints
 from models.mlp import MLP
@@ -169,7 +169,7 @@ def test_snapshots_are_two_at_most_and_a_damaged_one_is_passed_over(
     config = toy_config(model__dropout=0.2)
     whole = Listener()
     expected = train(config, tmp_path / "whole", whole)
-    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "CHECKPOINT_SECONDS", 0.0)
     cut = train(config, tmp_path / "run" / "r", Listener(stop_at=17))
     assert cut.state == "interrupted"
     found = newest_checkpoints(tmp_path / "run" / "r")

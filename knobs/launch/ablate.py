@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ from typing import Any
 
 from rich.table import Table
 
-from knobs import definition, discover, signals
-from knobs.ablation import Ablation, Cell, measure
-from knobs.claims import rule
+from knobs import definition, discover, histories, signals
+from knobs.ablation import Ablation, Cell, Recorded
+from knobs.config import RunConfig
+from knobs.design import measure
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch import ablation_tables, links, notes
 from knobs.launch.ablation_plan import AblationPlan, CellWork
@@ -21,8 +23,9 @@ from knobs.launch.commands import check_buildable
 from knobs.launch.recorded_ablation import VERDICTS, RecordedAblation
 from knobs.launch.session import Session, how_to_call, only_driver, say, warn
 from knobs.launch.tables import console
-from knobs.recorded import ENDED, seed_values
-from knobs.tracking import Tracker
+from knobs.recorded import ENDED, FINISHED, seed_values
+from knobs.rulings import rule
+from knobs.tracking import Row, Tracker
 
 QUICK_SUFFIX = "-quick"
 """Quick results are recorded under a name of their own, so that nobody takes them for the whole."""
@@ -82,6 +85,7 @@ def ablate(session: Session, file: str, *, seeds: int | None, trials: int | None
 
 def conclude(tracker: Tracker, name: str, ablation: Ablation, parent: str) -> None:
     """Decide the claims on the recorded seeds and write the verdicts to the parent run."""
+    derive(tracker, ablation, RecordedAblation.read(tracker, name, tracker.get(parent)).seeds)
     rows = RecordedAblation.read(tracker, name, tracker.get(parent)).seeds
     metrics = {claim.metric: seed_values(rows, claim.metric) for claim in ablation.claims}
     rulings = rule(ablation.claims, metrics, {f.name: list(f.levels) for f in ablation.factors})
@@ -97,6 +101,18 @@ def conclude(tracker: Tracker, name: str, ablation: Ablation, parent: str) -> No
     tracker.upload_texts(parent, {VERDICTS: json.dumps(verdicts, indent=1)})
     counts = {word: sum(r.word == word for r in rulings) for word in ("supported", "contradicted", "undecided")}
     tracker.tag(parent, {"knobs.verdicts": ", ".join(f"{n} {word}" for word, n in counts.items() if n)})
+
+
+def derive(tracker: Tracker, ablation: Ablation, seeds: Sequence[Row]) -> None:
+    """Read what the ablation derives off every finished seed, and record what is new."""
+    finished = [row for row in seeds if row.state in FINISHED]
+    past = histories.read(tracker, finished) if ablation.derived else {}
+    for row in finished if ablation.derived else ():
+        config, run = RunConfig.from_json(row.tags["knobs.config"]), Recorded(past[row.id], row.metrics)
+        found = {derived.metric: float(derived.of(config, run)) for derived in ablation.derived}
+        new = {k: v for k, v in found.items() if math.isfinite(v) and row.metrics.get(k) != v}
+        if new:
+            tracker.summary(row.id, new)
 
 
 def _parent(tracker: Tracker, name: str, ablation: Ablation, *, fresh: bool) -> str:

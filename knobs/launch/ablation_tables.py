@@ -10,6 +10,7 @@ from rich.table import Table
 from knobs.launch.recorded_ablation import RecordedAblation, RecordedCell
 from knobs.launch.session import say
 from knobs.launch.tables import console, short
+from knobs.numerals import metric_text, signed
 from knobs.recorded import ENDED
 
 
@@ -36,8 +37,8 @@ def _interval(cell: RecordedCell, metric: str) -> tuple[str, str]:
         return "-", "no run finished"
     value, low, high, doubtful = found
     if low is None or high is None:
-        return f"{value:.4f}", "-"
-    return f"{value:.4f}", f"[{low:.4f}, {high:.4f}]{' !' if doubtful else ''}"
+        return metric_text(value), "-"
+    return metric_text(value), f"[{metric_text(low)}, {metric_text(high)}]{' !' if doubtful else ''}"
 
 
 def _count(cell: RecordedCell, metric: str) -> str:
@@ -53,5 +54,5 @@ def _numbers(verdict: Mapping[str, Any]) -> str:
     more = verdict["needed_more_seeds"]
     wanted = f"; about {more} more seeds would decide it" if more else ""
     low, high = verdict["interval"]
-    effect = f"effect {verdict['effect']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    effect = f"effect {signed(verdict['effect'])} [{signed(low)}, {signed(high)}]"
     return f"\n    {effect}, p {verdict['p']:.2g} (corrected), n {verdict['n']}{wanted}{note}"

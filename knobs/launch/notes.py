@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from knobs import discover
+from knobs import discover, numerals
 from knobs.job import Outcome
 from knobs.launch.task import Task
 from knobs.tracking import Row
@@ -77,7 +77,8 @@ def _numbers(verdict: Mapping[str, Any]) -> str:
     if "effect" not in verdict:
         return ""
     low, high = verdict["interval"]
-    return f" (effect {verdict['effect']:+.4f}, 95% [{low:+.4f}, {high:+.4f}], p {verdict['p']:.2g}, n {verdict['n']})"
+    effect = f"effect {numerals.signed(verdict['effect'])}, 95% [{numerals.signed(low)}, {numerals.signed(high)}]"
+    return f" ({effect}, p {verdict['p']:.2g}, n {verdict['n']})"
 
 
 def _further(parent: Row, pages: Mapping[str, str], report: Path | None) -> tuple[str, str, str]:

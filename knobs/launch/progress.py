@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from knobs.launch.devices import Device
     from knobs.launch.driver import Driver
     from knobs.launch.task import Task
+from knobs.numerals import metric_text
 
 REFRESH_SECONDS = 0.25
 
@@ -59,7 +60,7 @@ class Progress:
                 rows.add_row(worker.device.label, Text(doing, style="dim"), "", "")
             else:
                 task = tasks[0]
-                value = "" if task.value is None else f"{task.metric} {task.value:.4f}"
+                value = "" if task.value is None else f"{task.metric} {metric_text(task.value)}"
                 name = task.name if len(tasks) == 1 else f"{task.name} +{len(tasks) - 1}"
                 rows.add_row(worker.device.label, name, f"{task.step}/{task.config.training.max_steps}", value)
         bar = Bar(
@@ -75,7 +76,7 @@ class Progress:
         """A line for every run that ended."""
         self.ended_here += 1
         chosen = outcome.summary.get(f"best/{task.metric}")
-        value = "" if chosen is None else f"{task.metric} {chosen:.4f} at step {outcome.best_step}"
+        value = "" if chosen is None else f"{task.metric} {metric_text(chosen)} at step {outcome.best_step}"
         message = f"at step {task.step}" if state == "pruned" else outcome.message
         line = f"  {task.name:<18}  {state:<12} {value}  {message}"
         self.console.print(line.rstrip(), markup=False, style="dim" if state in ("pruned", "reused") else "")

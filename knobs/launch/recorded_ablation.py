@@ -97,9 +97,10 @@ class RecordedAblation:
 
     @property
     def metrics(self) -> list[str]:
-        """What there are means of: the tuning metric on the test split first, then what the claims ask for."""
-        shown = self.parent.params["metric"].replace("val/", "test/", 1)
-        return list(dict.fromkeys([shown, *(claim["metric"] for claim in self.told.get("claims", ()))]))
+        """What there are means of: what is reported first, then what the claims ask for."""
+        shown = self.told.get("shown") or self.parent.params["metric"].replace("val/", "test/", 1)
+        asked = [claim["metric"] for claim in self.told.get("claims", ()) if claim["metric"]]
+        return list(dict.fromkeys([shown, *asked]))
 
     @property
     def tuned(self) -> list[str]:

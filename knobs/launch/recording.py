@@ -11,6 +11,7 @@ from pathlib import Path
 
 from knobs import data, picture, provenance, signals
 from knobs.config import RunConfig
+from knobs.design import DERIVED
 from knobs.errors import BadInputError
 from knobs.job import Outcome, Record
 from knobs.launch import notes
@@ -126,7 +127,7 @@ class Recorder:
             self.hear(task, record)
             if task.report is not None and not task.report(record.step, record.values[task.metric]):
                 return Outcome(state="pruned", message="pruned")
-        summary = {name: value for name, value in source.metrics.items() if is_single(name)}
+        summary = {n: v for n, v in source.metrics.items() if is_single(n) and not n.startswith(DERIVED)}
         tested = {name: value for name, value in summary.items() if name.startswith("test/")}
         summary = {name: value for name, value in summary.items() if name not in tested}
         best_step = int(summary["best/step"])
@@ -153,7 +154,11 @@ class Recorder:
         self.summary(task, outcome.summary, max(outcome.best_step, 0))
         if outcome.state == "finished" and outcome.checkpoint is not None:
             self.tracker.upload(run, outcome.checkpoint, "checkpoints")
-        texts = {"run.log": without_password(outcome.log), "curves.svg": outcome.picture}
+        texts = {
+            "run.log": without_password(outcome.log),
+            "curves.svg": outcome.picture,
+            "sample.txt": outcome.sample,
+        }
         if texts := {name: text for name, text in texts.items() if text}:
             self.tracker.upload_texts(run, texts)
         tags = {"knobs.state": state, **({} if task.closed else notes.signed(notes.of_run(task, outcome, state)))}

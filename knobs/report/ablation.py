@@ -8,7 +8,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from knobs.claims import Ruling
+from knobs.numerals import metric_text, signed
 from knobs.report import ablation_figures, ablation_review, cells, content, curve_figures
 from knobs.report.ablation_review import seeds_of, trials_of
 from knobs.report.ablation_table import data, note_blocks, shown
@@ -32,10 +32,11 @@ from knobs.report.document import (
     joined,
 )
 from knobs.report.panels import ordered_factor
-from knobs.report.receipts import Ledger, metric_text, p_text, signed, slug
+from knobs.report.receipts import Ledger, p_text, slug
 from knobs.report.record import AblationRecord, Ran
 from knobs.report.review import Finding
 from knobs.report.style import label
+from knobs.rulings import Ruling
 
 TONES = {"supported": "good", "contradicted": "bad", "undecided": "open"}
 
@@ -177,6 +178,8 @@ def _main(record: AblationRecord, figures: Mapping[str, object]) -> list[Block]:
     for text, lines_of in (("Dotted lines", cited), ("References", others)):
         items: list[Parts] = [[f"{r.name}, {r.metric} {metric_text(r.value)}: {r.source}"] for r in lines_of]
         blocks += [Paragraph([f"{text} were not trained here:"]), Bullets(items)] if items else []
+    derived: list[Parts] = [[Code(one["name"]), f": {one['text']}"] for one in record.told["derived"]]
+    blocks += [Paragraph(["Read off every seed's records:"]), Bullets(derived)] if derived else []
     return blocks
 
 

@@ -119,7 +119,7 @@ def heat(record: AblationRecord, rows: Sequence[CellNumbers], down: str, across:
     shown = axes.pcolormesh(grid, cmap=style.HEAT, edgecolors="white", linewidth=1.0)
     low, high = np.nanmin(grid), np.nanmax(grid)
     for (i, j), value in np.ndenumerate(grid):
-        text = "-" if np.isnan(value) else f"{value:.3f}"
+        text = "-" if np.isnan(value) else f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
         bright = not np.isnan(value) and high > low and (value - low) / (high - low) > 0.55
         colour = MUTED if np.isnan(value) else "#000000" if bright else "#ffffff"
         axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=6.5)

@@ -9,14 +9,15 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from knobs import stats
-from knobs.claims import Ruling
+from knobs.numerals import metric_text
 from knobs.report import review
 from knobs.report.cells import CellNumbers, difference
 from knobs.report.curve_figures import tuned_values
 from knobs.report.document import Inline, Parts, joined
-from knobs.report.receipts import Ledger, metric_text
+from knobs.report.receipts import Ledger
 from knobs.report.record import AblationRecord, CellRecord
 from knobs.report.review import Finding, Tuned
+from knobs.rulings import Ruling
 from knobs.stats.intervals import FEWEST
 
 FEW_TRIALS = 4

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from knobs.numerals import metric_text, signed
 from knobs.report.ablation_review import seeds_of
 from knobs.report.cells import CellNumbers, Spread
 from knobs.report.content import Data
 from knobs.report.document import Block, Bullets, Inline, Link, Paragraph, Parts, Table
-from knobs.report.receipts import Ledger, metric_text, p_text, signed, slug
+from knobs.report.receipts import Ledger, p_text, slug
 from knobs.report.record import AblationRecord
 from knobs.report.style import label
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from knobs.numerals import metric_text
 from knobs.report.ablation_review import trials_of
 from knobs.report.content import picture, value_text
 from knobs.report.document import Block, Bullets, Code, Link, Paragraph, Parts, Picture, Table, joined
-from knobs.report.receipts import Ledger, metric_text, slug
+from knobs.report.receipts import Ledger, slug
 from knobs.report.record import AblationRecord
 from knobs.report.style import label
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from knobs import stats
-from knobs.claims import Ruling, rule
 from knobs.data import BOUNDS
 from knobs.definition import claims_of
 from knobs.recorded import seed_values
 from knobs.report.record import AblationRecord, CellRecord
+from knobs.rulings import Ruling, rule
 
 
 @dataclass(frozen=True)

@@ -61,17 +61,6 @@ def plain(value: float) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
-def metric_text(value: float) -> str:
-    """A metric or an interval's end, with the decimals of its neighbours."""
-    return f"{value:.4f}" if abs(value) < 1e4 and (value == 0 or abs(value) >= 5e-5) else f"{value:.3g}"
-
-
-def signed(value: float) -> str:
-    """A difference."""
-    text = metric_text(abs(value))
-    return f"+{text}" if value > 0 else f"-{text}" if value < 0 else text
-
-
 def p_text(p: float) -> str:
     """A p-value, two digits that matter."""
     return "< 0.0001" if p < 1e-4 else f"{p:#.2g}" if p < 0.995 else "1"

@@ -135,8 +135,8 @@ class AblationRecord(Record):
 
     @property
     def shown(self) -> str:
-        """What is reported: the tuning metric of the test split."""
-        return self.metric.replace("val/", "test/", 1)
+        """What tables and figures show."""
+        return str(self.told["shown"])
 
     @property
     def factors(self) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from itertools import combinations
 from matplotlib.figure import Figure
 
 from knobs.importance import Importance, importances
+from knobs.numerals import metric_text
 from knobs.report import content, study_figures, study_sections
 from knobs.report.content import Content
 from knobs.report.document import (
@@ -23,7 +24,7 @@ from knobs.report.document import (
     Strong,
     joined,
 )
-from knobs.report.receipts import Ledger, metric_text
+from knobs.report.receipts import Ledger
 from knobs.report.record import Ran, StudyRecord
 from knobs.report.review import Finding
 from knobs.report.space import Knob

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from knobs.importance import FEWEST, RESAMPLES, Importance
+from knobs.numerals import metric_text
 from knobs.report.content import Data, picture, value_text
 from knobs.report.document import (
     Anchor,
@@ -20,7 +21,7 @@ from knobs.report.document import (
     Table,
     joined,
 )
-from knobs.report.receipts import Ledger, metric_text
+from knobs.report.receipts import Ledger
 from knobs.report.record import StudyRecord
 from knobs.report.space import Knob
 from knobs.report.style import label

@@ -96,8 +96,8 @@ def to_bytes(draw: Callable[[], Figure], name: str, *, png: bool) -> dict[str, b
 def label(metric: str) -> str:
     """`test/accuracy` -> `test accuracy`."""
     split, _, name = metric.rpartition("/")
-    words = {"val": "validation", "train": "training", "test": "test"}
-    return f"{words.get(split, split)} {name.replace('_', ' ')}".strip()
+    words = {"val": "validation", "train": "training", "derived": ""}
+    return f"{words.get(split, split).replace('/', ' ')} {name.replace('_', ' ')}".strip()
 
 
 def is_geometric(levels: Sequence[float]) -> bool:

@@ -136,6 +136,16 @@ def matches(runs: ArrayLike, value: float, within: float) -> ClaimTest:
     return _within(mean_interval(_one_metric(runs)), value, within)
 
 
+def exceeds(runs: ArrayLike, value: float, *, direction: Literal["maximize", "minimize"] = "maximize") -> ClaimTest:
+    """ "M is better than the given `value`": `runs` (runs,) or (runs, cells); the effect is mean - value.
+
+    As in `matches` the any-shape interval decides.
+    """
+    effect = mean_interval(_one_metric(runs) - value)
+    agrees, p = (float(effect.value) > 0) == (direction == "maximize"), float(effect.p)
+    return _test(effect, p if agrees else 1.0, 1.0 if agrees else p)
+
+
 def no_difference(a: ArrayLike, b: ArrayLike, within: float, *, paired: bool = True) -> ClaimTest:
     """ "No difference beyond `within`" between A and B, shapes as in `beats`: supported by TOST, never by a large p."""
     effect = _difference(a, b, paired)
