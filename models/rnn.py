@@ -37,8 +37,9 @@ class RNN(ModelConfig):
     """Units of each layer, in each direction."""
     bidirectional: bool = False
     """Read the sequence backward as well, with weights of its own (Schuster & Paliwal 1997)."""
-    readout: Literal["last", "mean", "max"] = "last"
-    """What the linear layer sees of the top layer: each direction's last state, or the mean or maximum over time."""
+    readout: Literal["last", "mean", "max", "all"] = "last"
+    """What the linear layer sees of the top layer: each direction's last state, the mean or maximum over time, or the
+    states of all steps side by side."""
     dropout: Fraction = 0.0
     """Part of the units that is zeroed at random in training, after each layer."""
     init: Init = "default"
@@ -76,9 +77,8 @@ class RNNNetwork(nn.Module):
             batch_first=True,
             **({"nonlinearity": config.cell} if GATES[config.cell] == 1 else {}),
         )
-        self.head = nn.Sequential(
-            *dropout(config.dropout), nn.Linear(config.width * (1 + config.bidirectional), spec.outputs)
-        )
+        seen = config.width * (1 + config.bidirectional) * (spec.shape[0] if config.readout == "all" else 1)
+        self.head = nn.Sequential(*dropout(config.dropout), nn.Linear(seen, spec.outputs))
         self.readout = config.readout
         self.tokens, self.per_step = spec.tokens, spec.per_step
         self.width = config.width
@@ -96,6 +96,8 @@ class RNNNetwork(nn.Module):
             seen = states.mean(1)
         elif self.readout == "max":
             seen = states.amax(1)
+        elif self.readout == "all":
+            seen = states.flatten(1)
         elif self.recurrent.bidirectional:  # the backward direction ends at the first step
             seen = torch.cat([states[:, -1, : self.width], states[:, 0, self.width :]], 1)
         else:

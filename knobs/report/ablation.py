@@ -153,9 +153,10 @@ def _figures(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger
         ledger.figure("heat", "all seeds", f"mean of {record.shown}")
     made["curves"] = lambda: curve_figures.learning_curves(record)
     ledger.figure("curves", "all seeds", f"{record.metric} at every validation: mean, lowest and highest seed")
-    made["tuning"] = lambda: curve_figures.tuning(record)
-    ledger.figure("tuning", "all trials", f"expected best {record.metric} of n trials")
     knobs = {name: knob for cell in record.cells for name, knob in cell.space.items()}
+    if knobs:
+        made["tuning"] = lambda: curve_figures.tuning(record)
+        ledger.figure("tuning", "all trials", f"expected best {record.metric} of n trials")
     for i, knob in enumerate(knobs.values(), 1):
         made[f"tuned-{i}"] = partial(curve_figures.nuisance, record, knob)
         ledger.figure(f"tuned-{i}", "all trials", f"{record.metric} over {knob.name}")

@@ -61,9 +61,13 @@ def seeds_of(cell: CellRecord) -> str:
 def _enough_trials(record: AblationRecord, ledger: Ledger) -> Finding:
     """More trials would still help where the last doubling of them gained more than seeds differ by."""
     title = "Enough trials to trust the tuned values"
+    if not any(cell.space for cell in record.cells):
+        return Finding(title, True, ["nothing was tuned."])
     found: list[Parts] = []
     few = []
     for cell in record.cells:
+        if not cell.space:
+            continue
         values = tuned_values(cell, record)
         if len(values) < FEW_TRIALS:
             few.append(cell.name)
@@ -141,6 +145,8 @@ def _enough_seeds(record: AblationRecord, rulings: Sequence[Ruling], ledger: Led
 def _ranks(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger) -> Finding:
     """Cells that validation and test rank differently, beyond what chance explains, say that tuning chose by luck."""
     title = "Validation and test agree"
+    if record.shown != record.metric.replace("val/", "test/", 1):
+        return Finding(title, True, ["what is reported is not the tuning metric, so there are no ranks to compare."])
     both = [row for row in rows if row.mean is not None and row.validation is not None]
     if len(both) < 2:
         return Finding(title, True, ["fewer than two cells to rank."])

@@ -65,10 +65,12 @@ def _spread(
 
 def note_blocks(record: AblationRecord, rows: Sequence[CellNumbers]) -> list[Block]:
     """How to read the table, and which intervals not to rely on."""
+    tuned = " with the best tuned values" if any(cell.space for cell in record.cells) else ""
+    read = " and read on the test split once" if record.shown.startswith("test/") else ""
     remark = (
-        "Means are over fresh seeds, trained with the best tuned values and read on the test split once; their "
-        "intervals hold for skewed values too. Differences are paired by seed; their p is corrected for the cells "
-        "being several (Holm). All intervals are 95%, each by itself."
+        f"Means are over fresh seeds, trained{tuned}{read}; their intervals hold for skewed values too. Differences "
+        "are paired by seed; their p is corrected for the cells being several (Holm). All intervals are 95%, each by "
+        "itself."
     )
     blocks: list[Block] = [Paragraph([remark], quiet=True)]
     doubts: list[Parts] = []

@@ -16,6 +16,8 @@ from knobs.report.style import label
 def tuning(record: AblationRecord, ledger: Ledger, figures: Mapping[str, object]) -> list[Block]:
     """The budget of every cell, what it found, and what more of it would find."""
     knobs = {name: knob for cell in record.cells for name, knob in cell.space.items()}
+    if not knobs:
+        return [Paragraph(["Nothing was tuned: every knob is a level of a factor, or fixed."])]
     spaces = joined([[Code(name), f" ({knob.text})"] for name, knob in sorted(knobs.items())])
     told = record.told
     budget = f"{told['trials']} trials of {told['steps']} steps, then {told['seeds']} fresh seeds with the best of them"
@@ -39,7 +41,7 @@ def tuning(record: AblationRecord, ledger: Ledger, figures: Mapping[str, object]
     head = ["cell", "trials", f"best {label(record.metric)}", *(f"best {name}" for name in sorted(knobs))]
     adaptive = "" if told["trials"] <= 1 else " Trial 0 is the baseline, the others were proposed by the sampler."
     blocks: list[Block] = [
-        Paragraph(["Tuned anew in every cell: ", *(spaces or ["nothing"]), f". Budget of every cell: {budget}."]),
+        Paragraph(["Tuned anew in every cell: ", *spaces, f". Budget of every cell: {budget}."]),
         Table(head, rows),
         picture("tuning", f"Expected best {label(record.metric)} of n trials", _EXPECTED + adaptive),
     ]
