@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test quick check bench torture gallery clean
+.PHONY: demo test quick check bench torture experiments gallery clean
 
 demo: .venv/installed ## a real study on real data, then where to look
 	$(BIN)/knobs study mnist1d_mlp --trials 20 --devices cpu:2
@@ -25,6 +25,9 @@ bench: .venv/developing ## speed, side by side with hand-written loops (quiet ma
 
 torture: .venv/developing ## random kills and signals, counted
 	$(BIN)/python benchmarks/torture.py
+
+experiments: .venv/installed ## every ablation at full size, its report and the gallery; QUICK=1 for the small presets
+	$(BIN)/python docs/experiments.py $(if $(QUICK),--quick)
 
 gallery: .venv/installed ## the README's reports, from experiments/reports
 	$(BIN)/python docs/gallery.py

@@ -168,6 +168,8 @@ class Recorder:
             tags["knobs.deaths"] = str(task.deaths)
         if task.test and outcome.state == "finished":
             tags["knobs.test_read"] = "true"
+        if outcome.sample:
+            tags["knobs.sample"] = "true"
         if outcome.environment:
             kept = ("cpu_capability", "deterministic_algorithms", "cublas_workspace", "torch", "device_name")
             tags |= {f"knobs.{name}": outcome.environment[name] for name in kept}

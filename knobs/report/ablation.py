@@ -62,6 +62,7 @@ def build(record: AblationRecord) -> Content:
         Section("Verdicts", _verdicts(record, rulings, findings, ledger)),
         Section("What it shows", _main(record, figures)),
         Section(f"Cells: {label(record.shown)}", [table, *note_blocks(record, rows)]),
+        *_samples(record),
         Section("Learning curves", [picture("curves", f"{label(record.metric)} over optimizer steps", _CURVES)]),
         Section("Tuning", tuning(record, ledger, figures)),
         Section("What was fixed", fixed(record)),
@@ -182,6 +183,14 @@ def _main(record: AblationRecord, figures: Mapping[str, object]) -> list[Block]:
     derived: list[Parts] = [[Code(one["name"]), f": {one['text']}"] for one in record.told["derived"]]
     blocks += [Paragraph(["Read off every seed's records:"]), Bullets(derived)] if derived else []
     return blocks
+
+
+def _samples(record: AblationRecord) -> list[Section]:
+    """What networks say, where their data set lets them speak."""
+    said = [(cell.name, cell.sample) for cell in record.cells if cell.sample]
+    blocks: list[Block] = [block for name, text in said for block in (Paragraph([Strong(name)]), Fence(text))]
+    about = Paragraph(["Made by the first seed of each cell; the rest are artifacts of their runs, `sample.txt`."])
+    return [Section("Samples", [about, *blocks])] if said else []
 
 
 def _reproduce(record: AblationRecord) -> list[Block]:

@@ -84,8 +84,17 @@ def _cells(tracker: Tracker, where: str, told: Mapping[str, Any]) -> list[CellRe
         name = entry["name"]
         tried = [Ran(f"{name}/t{int(row.tags['knobs.trial']):03d}", row, past[row.id]) for row in trials]
         fresh = [Ran(f"{name}/s{row.tags['knobs.seed']}", row, past[row.id]) for row in seeds]
-        cells.append(CellRecord(name, entry["levels"], tried, fresh, _space(entry["space"], tried)))
+        space, sample = _space(entry["space"], tried), _sample(tracker, fresh)
+        cells.append(CellRecord(name, entry["levels"], tried, fresh, space, sample))
     return cells
+
+
+def _sample(tracker: Tracker, seeds: Sequence[Ran]) -> str:
+    for seed in seeds:
+        if seed.finished and seed.tag("sample"):
+            with suppress(BadInputError, OSError):
+                return tracker.artifact(seed.row.id, "sample.txt").read_text(encoding="utf-8")
+    return ""
 
 
 def _references(tracker: Tracker, where: str, told: Mapping[str, Any]) -> list[Line]:

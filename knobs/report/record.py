@@ -69,6 +69,8 @@ class CellRecord:
     seeds: Sequence[Ran]
     """By seed; those of an earlier winner left out."""
     space: Mapping[str, Knob]
+    sample: str = ""
+    """What the data set made of the first seed's network in words."""
 
     @property
     def winner(self) -> Ran | None:
