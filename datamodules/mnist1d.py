@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +13,11 @@ from pydantic import Field
 from knobs.config import Count, DataConfig, NonNegative, part
 from knobs.data import DataSpec, Split, Splits
 from knobs.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from knobs.data import Array
 
 
 @part
@@ -48,16 +54,23 @@ class MNIST1D(DataConfig):
     """Points of a finished signal."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """The generator's seed."""
+    fresh: Annotated[int, Field(ge=0, multiple_of=10)] = 0
+    """Samples of one more test split, `fresh`, from the generator with the next seed; a tenth of each class."""
+
+    flat: bool = False
+    """Give the points as a vector, for networks of dense layers; off: a sequence."""
 
     def spec(self) -> DataSpec:
-        """A sequence of one feature; ten classes."""
-        shape = (self.final_seq_length, 1)
-        return DataSpec(task="multiclass", layout="sequence", shape=shape, outputs=10, metric="accuracy")
+        """A sequence of one feature, or a vector where flat; ten classes."""
+        length = self.final_seq_length
+        if self.flat:
+            return DataSpec(task="multiclass", layout="vector", shape=(length,), outputs=10, metric="accuracy")
+        return DataSpec(task="multiclass", layout="sequence", shape=(length, 1), outputs=10, metric="accuracy")
 
     def load(self) -> Splits:
         """Generate; both global random states are left as they were found."""
         made = self._generate()
-        x = np.ascontiguousarray(made["x"], dtype=np.float32)[..., None]
+        x, x_test = self._shaped(made["x"]), self._shaped(made["x_test"])
         y = made["y"].astype(np.int64)
         kept = len(x) - self.validation
         if kept < 1 or len(made["x_test"]) < 1:
@@ -68,22 +81,59 @@ class MNIST1D(DataConfig):
         return Splits(
             train=Split(x[:kept].copy(), y[:kept].copy()),
             val=Split(x[kept:].copy(), y[kept:].copy()),
-            test=Split(
-                np.ascontiguousarray(made["x_test"], dtype=np.float32)[..., None], made["y_test"].astype(np.int64)
-            ),
+            test=Split(x_test, made["y_test"].astype(np.int64)),
+            extra={"fresh": self._fresh()} if self.fresh else {},
         )
+
+    def _shaped(self, x: Array) -> Array:
+        return np.ascontiguousarray(x, dtype=np.float32).reshape(-1, *self.spec().shape)
 
     def _generate(self) -> dict[str, Any]:
         from mnist1d.data import make_dataset
 
-        own = {"batch_size", "validation"}
-        arguments = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in own}
-        states = random.getstate(), np.random.get_state()
-        try:
-            made: dict[str, Any] = make_dataset(SimpleNamespace(**arguments))
-        except (ValueError, IndexError) as error:
-            raise BadInputError(f"the generator of mnist1d cannot work with these knobs: {error}") from error
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+        with _global_randomness_kept():
+            made: dict[str, Any] = make_dataset(self._arguments())
         return made
+
+    def _fresh(self) -> Split:
+        """Curves that the paper's set has not, moved and scaled by the mean and deviation that its own were."""
+        known, order = self._curves(self.num_samples, self.seed)
+        curves, _ = self._curves(self.fresh, (self.seed + 1) % 2**32)
+        x = (curves[:, order] - known.mean()) / known.std()
+        return Split(self._shaped(x), np.repeat(np.arange(10), self.fresh // 10))
+
+    def _curves(self, samples: int, seed: int) -> tuple[Array, Array]:
+        """The generator's curves before it shuffles, centres and scales them, class by class: (samples, points), and
+        the order in which it would put their points: (points,)."""
+        from mnist1d.data import get_templates
+        from mnist1d.transform import transform
+        from mnist1d.utils import set_seed
+
+        templates, arguments = get_templates(), self._arguments()
+        with _global_randomness_kept():
+            set_seed(seed)
+            made = [
+                transform(template, templates["t"], arguments)[0]
+                for template in templates["x"]
+                for _ in range(samples // len(templates["x"]))
+            ]
+            np.random.permutation(len(made))  # the order of the samples, which it draws first
+            points = np.random.permutation(self.final_seq_length)
+        return np.stack(made), points if self.shuffle_seq else np.arange(self.final_seq_length)
+
+    def _arguments(self) -> SimpleNamespace:
+        theirs = [name for name in MNIST1D.__annotations__ if name not in ("validation", "fresh", "flat")]
+        return SimpleNamespace(**{name: getattr(self, name) for name in theirs})
+
+
+@contextmanager
+def _global_randomness_kept() -> Iterator[None]:
+    """The generator seeds both global states: put them back, and say what it cannot work with."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        yield
+    except (ValueError, IndexError) as error:
+        raise BadInputError(f"the generator of mnist1d cannot work with these knobs: {error}") from error
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])

@@ -36,11 +36,14 @@ def training_code_hash(model: str, data: str) -> str:
 
 def code_hash(modules: Iterable[str]) -> str:
     """Hash over these modules and what they import of ours and of the project; no comments, no docstrings."""
-    waiting, seen = list(modules), dict[str, str]()
+    root, waiting, seen, looked = discover.project_root(), list(modules), dict[str, str](), set[str]()
     while waiting:
         name = waiting.pop()
-        path = _source(name)
-        if name in seen or path is None:
+        if name in looked:
+            continue
+        looked.add(name)
+        path = _source(name, root)
+        if path is None:
             continue
         seen[name], imported = _parse(name, path, path.stat().st_mtime_ns)
         waiting += imported
@@ -78,10 +81,9 @@ def _parse(name: str, path: Path, _modified: int) -> tuple[str, list[str]]:
     return hashlib.sha256(dump.encode()).hexdigest(), imported
 
 
-def _source(name: str) -> Path | None:
+def _source(name: str, root: Path) -> Path | None:
     """The file of a module of ours or of the project's, found without importing it; None for any other name."""
     room, _, rest = name.partition(".")
-    root = discover.project_root()
     bases = (
         [discover.SHIPPED] if room == "knobs" else [root, discover.SHIPPED] if room in ROOMS else _beside(room, root)
     )

@@ -194,7 +194,7 @@ class Recorder:
         shutil.rmtree(self.scratch(task), ignore_errors=True)
 
     def _fingerprint(self, config: RunConfig) -> str:
-        key = json.dumps([config.data.kind, config.to_json()])
+        key = json.dumps([config.data.kind, json.loads(config.to_json())["data"]])
         if key not in self._fingerprints:
             with signals.let_through():  # making a data set may take long
                 self._fingerprints[key] = data.prepare(config.data, self.places.cache)
