@@ -1,138 +1,86 @@
-"""`make bench`: speed, side by side in one process tree; writes a table under `benchmarks/results/`."""
+"""`make bench`: speed, side by side with what one writes by hand.
+
+Each part leaves its numbers in `benchmarks/results/speed/`, from which the tables (`benchmarks/results/speed.md`) and
+the figures are made, so that an interrupted benchmark keeps what it has: `--only c,d` measures these parts anew, and
+`--only none` measures nothing and writes tables and figures again.
+"""
 
 from __future__ import annotations
 
+import argparse
+import datetime
+import json
 import platform
-import statistics
-import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from benchmarks import studies
-from benchmarks.measuring import KNOBS, REPEATS, ROOT, STUDY_REPEATS, measured
+from benchmarks import figures, growth, search, startup, steps, studies
+from benchmarks.measuring import RESULTS
 from knobs import provenance
 
-FEW, MANY = 1600, 8000
-"""Steps of the short and the long run of each pair: the difference holds no start-up."""
+PARTS: dict[str, ModuleType] = {"a": steps, "b": studies, "c": startup, "d": growth, "f": search}
+"""(e), memory, is measured with (b) and (d)."""
 
-SEEDS = 5
-RUN = [*KNOBS, "run", "mnist1d_mlp", "--devices", "cpu:1", "--model.width", "100", "--optimizer.lr", "0.003", "--fresh"]
-
-ABLATION = '''"""One trial and {seeds} seeds in each of two equal cells: what is measured is the seeds."""
-import os
-
-from datamodules.mnist1d import MNIST1D
-from knobs.ablation import Ablation, Factor
-from knobs.config import RunConfig, Training
-from knobs.optimizers import AdamW
-from knobs.schedules import Cosine
-from models.mlp import MLP
+DRAWN = {"b": ("ratios",), "d": ("sizes", "trials"), "f": ("search",)}
+"""The figures after each part."""
 
 
-def nuisance(trial, baseline):
-    """The rate."""
-    return baseline.with_knobs({{"optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 1e-2)}})
+def where() -> str:
+    """Machine and versions."""
+    machine, versions = provenance.machine(), provenance.packages()
+    wanted = ("torch", "pytorch-lightning", "mlflow", "optuna")
+    system = f"{platform.system()} {platform.machine()}, {machine['processor']}, {machine['cpus']} cores"
+    return f"{system}, Python {machine['python']}; " + ", ".join(f"{name} {versions[name]}" for name in wanted)
 
 
-ablation = Ablation(
-    question="What do seeds cost?",
-    claim="Little.",
-    baseline=RunConfig(model=MLP(depth=2, width=100), data=MNIST1D(), optimizer=AdamW(lr=3e-3, weight_decay=0.01),
-                       schedule=Cosine(), training=Training(max_steps=int(os.environ["BENCH_STEPS"]), val_every=35)),
-    factors=(Factor.of("model.activation", ["relu", "leaky_relu"]),),
-    nuisance=nuisance, metric="val/accuracy", direction="maximize", trials=1, seeds={seeds},
-)
-'''
+def measure(part: str) -> None:
+    """One part, and its numbers into the results."""
+    print((PARTS[part].__doc__ or "").partition("\n")[0], flush=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="knobs-bench-") as folder:
+        found = PARTS[part].measure(Path(folder))
+    seconds = time.monotonic() - began
+    told = {"date": datetime.date.today().isoformat(), "where": where(), "minutes": round(seconds / 60, 1)}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{part}.json"
+    path.with_suffix(".new").write_text(json.dumps({**told, "found": found}, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".new").replace(path)
+    print(f"({part}) took {seconds / 60:.1f} minutes", flush=True)
 
 
-def command(arm: str, steps: int, folder: Path) -> list[str]:
-    """How an arm is run."""
-    if arm == "knobs":
-        return [*RUN, "--training.max_steps", str(steps)]
-    return [sys.executable, "-m", "benchmarks.arms", arm, str(steps), str(folder)]
-
-
-def seeds_micros(folder: Path, home: Path, repeat: int, run: float) -> float:
-    """CPU microseconds of a step of one of five seeds: an ablation's, less its trials' at what a run costs."""
-    taken = {}
-    for steps in (FEW, MANY):
-        store = folder / f"seeds-{repeat}-{steps}"
-        arguments = [*KNOBS, "ablate", "seeds", "--devices", "cpu:1"]
-        taken[steps], _wall = measured(arguments, store, cwd=home, BENCH_STEPS=str(steps))
-    a_cell = (taken[MANY] - taken[FEW]) / (MANY - FEW) * 1e6 / 2
-    return (a_cell - run) / SEEDS
-
-
-def steps_table(folder: Path) -> list[str]:
-    """(a) CPU time of a step, everything recorded, against the hand-written loop and plain Lightning."""
-    arms = ("bare", "knobs", "lightning")
-    home = folder / "project"
-    (home / "experiments").mkdir(parents=True)
-    (home / "experiments" / "seeds.py").write_text(ABLATION.format(seeds=SEEDS))
-    micros: dict[str, list[float]] = {arm: [] for arm in (*arms, "seeds")}
-    for arm in arms:  # one warm-up: stores, caches, prepared data
-        measured(command(arm, 100, folder), folder)
-    for repeat in range(REPEATS):
-        for arm in arms:
-            short, _wall = measured(command(arm, FEW, folder), folder)
-            long, _wall = measured(command(arm, MANY, folder), folder)
-            micros[arm].append((long - short) / (MANY - FEW) * 1e6)
-        micros["seeds"].append(seeds_micros(folder, home, repeat, micros["knobs"][-1]))
-        print({arm: round(taken[-1]) for arm, taken in micros.items()}, flush=True)
-    ratios = {arm: [a / b for a, b in zip(micros[arm], micros["bare"], strict=True)] for arm in micros}
-    names = {
-        "bare": "hand-written loop, nothing recorded",
-        "knobs": "`knobs run`, everything recorded",
-        "seeds": f"`knobs ablate`, each of {SEEDS} seeds in one batch, everything recorded",
-        "lightning": "Lightning, DataLoader, MLFlowLogger",
-    }
-    rows = [
-        f"| {names[arm]} | {statistics.median(micros[arm]):.0f} | {statistics.median(ratios[arm]):.2f} "
-        f"({min(ratios[arm]):.2f} to {max(ratios[arm]):.2f}) |"
-        for arm in names
-    ]
-    return [
-        "## (a) CPU time of an optimizer step",
-        "",
-        "MLP 40-100-100-10, batch 100, AdamW, validation every 35 steps; user + system time of the process tree over "
-        f"({MANY} - {FEW}) steps; medians over {REPEATS} pairs.",
-        "",
-        "| arm | microseconds a step | ratio to the loop, median (range) |",
-        "| --- | --- | --- |",
-        *rows,
-    ]
-
-
-def start_table(folder: Path) -> list[str]:
-    """(c) Start-up."""
-    cases = {
-        "`knobs --help`": [*KNOBS, "--help"],
-        "`knobs list`": [*KNOBS, "list"],
-        "`knobs run` of one step, existing store": command("knobs", 1, folder),
-    }
-    rows = []
-    for name, arguments in cases.items():
-        taken = [measured(arguments, folder) for _ in range(REPEATS)]
-        cpu, wall = (statistics.median(column) for column in zip(*taken, strict=True))
-        rows.append(f"| {name} | {cpu:.2f} | {wall:.2f} |")
-    return ["## (c) Start-up", "", "| command | CPU seconds | wall seconds |", "| --- | --- | --- |", *rows]
+def assemble() -> str:
+    """Tables and figures of all that has been measured."""
+    kept = {part: json.loads(path.read_text()) for part in PARTS if (path := RESULTS / f"{part}.json").exists()}
+    for name, drawn in figures.draw({part: told["found"] for part, told in kept.items()}).items():
+        (RESULTS / name).write_bytes(drawn)
+    lines = ["# Speed", "", "Written by `make bench`; its numbers are in [speed/](speed)."]
+    for part, told in kept.items():
+        tables: Callable[[dict[str, Any]], list[str]] = PARTS[part].tables
+        lines += ["", *tables(told["found"]), ""]
+        lines += [
+            f"![{name}](speed/{name}.svg)\n" for name in DRAWN.get(part, ()) if (RESULTS / f"{name}.svg").exists()
+        ]
+        lines += [f"Measured {told['date']}, {told['minutes']} minutes: {told['where']}."]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Measure and write."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        tables = [*steps_table(place), "", *studies.tables(place / "b", STUDY_REPEATS), "", *start_table(place)]
-    machine, versions = provenance.machine(), provenance.packages()
-    wanted = ("torch", "pytorch-lightning", "mlflow", "optuna")
-    system = f"{platform.system()} {platform.machine()}"
-    where = f"{system}, {machine['processor']}, {machine['cpus']} cores, Python {machine['python']}; "
-    text = "\n".join(
-        ["# Speed", "", where + ", ".join(f"{name} {versions[name]}" for name in wanted) + ".", "", *tables, ""]
-    )
-    out = ROOT / "benchmarks" / "results"
-    out.mkdir(exist_ok=True)
-    (out / "speed.md").write_text(text)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n\n")[2])
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, of a, b, c, d, f; none: only write")
+    asked = parser.parse_args().only
+    parts = [] if asked == "none" else asked.split(",")
+    for part in parts:
+        if part not in PARTS:
+            parser.error(f"no part {part!r}: there are {', '.join(PARTS)} (memory, e, is measured with b and d)")
+    for part in parts:
+        measure(part)
+        (RESULTS.parent / "speed.md").write_text(assemble(), encoding="utf-8")
+    (RESULTS.parent / "speed.md").write_text(text := assemble(), encoding="utf-8")
     print(text)
 
 

@@ -6,10 +6,12 @@ validate once an epoch of 35 steps.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,8 +21,9 @@ from torch.nn import functional as F
 WIDTH, BATCH, RATE, DECAY = 100, 100, 3e-3, 0.01
 
 
+@functools.cache
 def data() -> tuple[torch.Tensor, ...]:
-    """The arrays that knobs trains on, as plain tensors: train and validation."""
+    """The arrays that knobs trains on, as plain tensors; made once a process, in about a second."""
     from knobs import discover
     from knobs.config import kind_class
 
@@ -38,10 +41,14 @@ def network() -> nn.Module:
 
 
 def bare(steps: int, _folder: Path, rate: float = RATE) -> float:
-    """What one writes by hand when nothing is recorded."""
-    x, y, x_val, y_val = data()
+    """The loop on the network of the comparison."""
     torch.manual_seed(0)
-    net = network()
+    return loop(network(), data(), steps, rate)
+
+
+def loop(net: nn.Module, arrays: Sequence[torch.Tensor], steps: int, rate: float) -> float:
+    """What one writes by hand when nothing is recorded."""
+    x, y, x_val, y_val = arrays
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     done, best = 0, 0.0

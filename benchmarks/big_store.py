@@ -43,7 +43,9 @@ def make(folder: Path) -> None:
     """Fill `folder` with a store."""
     study = discover.the_one(discover.load("studies", NAME), Study)
     tracker = Tracker(Places(Path.cwd(), folder))
-    sizes = {NAME: TRIALS, **{f"other_{i:02d}": (RUNS - TRIALS) // OTHERS for i in range(OTHERS)}}
+    mine = min(TRIALS, RUNS // 2)
+    others = {f"other_{i:02d}": (RUNS - mine + i) // OTHERS for i in range(OTHERS)}
+    sizes = {name: size for name, size in {NAME: mine, **others}.items() if size}
     where = {name: int(tracker.experiment(name)) for name in sizes}
     asked = list(_asked(study, max(sizes.values())))
     parents, identity = {}, json.dumps(study.identity())
@@ -64,6 +66,12 @@ def make(folder: Path) -> None:
                 _insert(connection, chance, folder, name, where[name], parents[name], number, asked[number])
     connection.close()
     _facts(folder, tracker, parents[NAME])
+
+
+def only_make(folder: str) -> None:
+    """Fill a folder, measure nothing."""
+    discover.activate(discover.project_root())
+    make(Path(folder).resolve())
 
 
 def _asked(study: Study, count: int) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "speed"
 KNOBS = [str(Path(sys.executable).with_name("knobs"))]
-REPEATS = int(os.environ.get("BENCH_REPEATS", "5"))
+REPEATS = int(os.environ.get("BENCH_REPEATS", "7"))
 STUDY_REPEATS = int(os.environ.get("BENCH_STUDY_REPEATS", "3"))
+START_REPEATS = int(os.environ.get("BENCH_START_REPEATS", "3"))
 SINGLE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def measured(command: list[str], folder: Path, *, cwd: Path = ROOT, **more: str) -> tuple[float, float]:
@@ -45,6 +54,26 @@ def together(commands: list[list[str]], *, cwd: Path = ROOT, **more: str) -> tup
     return [said for said, _ in told], time.perf_counter() - began
 
 
+def children(pid: int) -> list[int]:
+    """Of a process, those that it started itself (Linux)."""
+    with suppress(OSError):
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        return [int(child) for child in text.split()]
+    return []
+
+
+def spent(pid: int) -> float:
+    """User + system seconds of a process so far, in ticks of 10 ms (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident(pid: int, field: str = "VmRSS") -> float:
+    """Memory of a process in MiB: now, or its greatest (`VmHWM`) (Linux)."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(field))) / 1024
+
+
 class Memory:
     """Greatest memory of a process and of each of its children, in MiB, looked at a few times a second (Linux)."""
 
@@ -54,14 +83,7 @@ class Memory:
 
     def _watch(self) -> None:
         while Path(f"/proc/{self.pid}").exists():
-            for pid in [self.pid, *self._children()]:
+            for pid in [self.pid, *children(self.pid)]:
                 with suppress(OSError, StopIteration, ValueError):
-                    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-                    self.peaks[pid] = int(next(x.split()[1] for x in lines if x.startswith("VmHWM"))) / 1024
+                    self.peaks[pid] = resident(pid, "VmHWM")
             time.sleep(0.3)
-
-    def _children(self) -> list[int]:
-        with suppress(OSError):
-            text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
-            return [int(pid) for pid in text.split()]
-        return []

@@ -78,7 +78,6 @@ class Ablation:
         names = [factor.name for factor in self.factors]
         if not self.factors or len(set(names)) < len(names):
             raise BadInputError("an ablation needs at least one factor, each named once")
-        scientific = set()
         for factor in self.factors:
             if len(factor.levels) < 2:
                 raise BadInputError(f"factor {factor.name} has {len(factor.levels)} level; it needs at least 2")
@@ -86,7 +85,6 @@ class Ablation:
                 if unknown := [k for k in changes if k not in knobs and not _of_new_kind(k, changes)]:
                     hint = nearest(unknown[0], knobs)
                     raise BadInputError(f"level {level} of factor {factor.name}: {unknown[0]} is no knob{hint}")
-                scientific |= set(changes)
         metrics = [f"val/{name}" for name in ("loss", *METRICS[self.baseline.data.spec().task])]
         if self.metric not in metrics:
             raise BadInputError(f"metric = {self.metric!r}: not recorded here{nearest(self.metric, metrics)}")
@@ -100,8 +98,10 @@ class Ablation:
             tuned = self.nuisance_knobs(cell)
             if unequal := sorted(tuned & {"training.max_steps", "training.early_stop"}):
                 raise BadInputError(f"{unequal[0]} cannot be a nuisance knob: every cell's budget must be equal")
-            if both := sorted(scientific & tuned):
-                raise BadInputError(f"{both[0]} is a factor and a nuisance knob; it can only be one of the two")
+            for factor in self.factors:  # a level may say where tuning begins, if that is not all it says
+                if (changes := set(factor.levels[cell.levels[factor.name]])) and changes <= tuned:
+                    name = min(changes)
+                    raise BadInputError(f"{name} is a factor and a nuisance knob; it can only be one of the two")
         for claim in self.claims:
             claim.check({factor.name: list(factor.levels) for factor in self.factors})
 

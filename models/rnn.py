@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional as F
 
 from knobs.config import Count, Fraction, ModelConfig, part
 from knobs.errors import BadInputError
@@ -25,7 +24,8 @@ GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4}
 class RNN(ModelConfig):
     """Stacked recurrent layers, a readout over time, a linear layer. Takes the layout sequence only.
 
-    Tokens are given as one-hot vectors. Where there is a target a step, the linear layer reads each step's state.
+    Tokens are embedded in as many dimensions as a layer has units, from a standard normal. Where there is a target a
+    step, the linear layer reads each step's state.
     """
 
     cell: Literal["tanh", "relu", "gru", "lstm"] = "gru"
@@ -67,9 +67,10 @@ class RNNNetwork(nn.Module):
 
     def __init__(self, config: RNN, spec: DataSpec) -> None:
         super().__init__()
+        self.embedding = nn.Embedding(spec.tokens, config.width) if spec.tokens else None
         kinds = {"tanh": nn.RNN, "relu": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
         self.recurrent = kinds[config.cell](
-            spec.tokens or spec.shape[1],
+            config.width if spec.tokens else spec.shape[1],
             config.width,
             num_layers=config.depth,
             bidirectional=config.bidirectional,
@@ -80,14 +81,14 @@ class RNNNetwork(nn.Module):
         seen = config.width * (1 + config.bidirectional) * (spec.shape[0] if config.readout == "all" else 1)
         self.head = nn.Sequential(*dropout(config.dropout), nn.Linear(seen, spec.outputs))
         self.readout = config.readout
-        self.tokens, self.per_step = spec.tokens, spec.per_step
+        self.per_step = spec.per_step
         self.width = config.width
         self._initialise(config)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, steps, features) to (batch, outputs), or (batch, outputs, steps) with a target a step."""
-        if self.tokens:
-            x = F.one_hot(x.squeeze(2).long(), self.tokens).to(self.head[-1].weight.dtype)
+        if self.embedding is not None:
+            x = self.embedding(x.squeeze(2).long())
         states, _ = self.recurrent(x)
         if self.per_step:
             stepwise: Tensor = self.head(states).transpose(1, 2)
