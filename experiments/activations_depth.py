@@ -91,6 +91,6 @@ ablation = Ablation(
             where={"model.depth": ["1", "4"]},
         ),
     ),
-    quick=Quick(seeds=5, steps=0.34, levels={"activation": ["tanh", "sigmoid", "relu", "relu, default init"]}),
+    quick=Quick(seeds=5, steps=0.5, levels={"activation": ["tanh", "sigmoid", "relu", "relu, default init"]}),
     caveats=("One data set of 1,797 small images; plain SGD at a constant rate, no normalisation.",),
 )

@@ -95,15 +95,19 @@ class Ablation:
         make_pruner(self.pruner, self.baseline)
         self._check_derived()
         for cell in self.cells():
-            tuned = self.nuisance_knobs(cell)
-            if unequal := sorted(tuned & {"training.max_steps", "training.early_stop"}):
-                raise BadInputError(f"{unequal[0]} cannot be a nuisance knob: every cell's budget must be equal")
-            for factor in self.factors:  # a level may say where tuning begins, if that is not all it says
-                if (changes := set(factor.levels[cell.levels[factor.name]])) and changes <= tuned:
-                    name = min(changes)
-                    raise BadInputError(f"{name} is a factor and a nuisance knob; it can only be one of the two")
+            self._check_tuned(cell)
         for claim in self.claims:
             claim.check({factor.name: list(factor.levels) for factor in self.factors})
+
+    def _check_tuned(self, cell: Cell) -> None:
+        """Tuning spends the same in every cell, and takes no level away."""
+        tuned = self.nuisance_knobs(cell)
+        if unequal := sorted(tuned & {"training.max_steps", "training.early_stop"}):
+            raise BadInputError(f"{unequal[0]} cannot be a nuisance knob: every cell's budget must be equal")
+        for factor in self.factors:  # a level may say where tuning begins, if that is not all it says
+            changes = set(factor.levels[cell.levels[factor.name]])
+            if changes and changes <= tuned:
+                raise BadInputError(f"{min(changes)} is a factor and a nuisance knob; it can only be one of the two")
 
     def _check_derived(self) -> None:
         """Names that are asked for are there, and a claim knows which way a derived number is better."""

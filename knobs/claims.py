@@ -18,8 +18,13 @@ from knobs.selection import Levels, Unanswerable, Values, cells, common_seeds, p
 class Claim(Protocol):
     """What every kind of claim can do."""
 
-    text: str
-    metric: str
+    @property
+    def text(self) -> str:
+        """The claim in a sentence."""
+
+    @property
+    def metric(self) -> str:
+        """What it reads."""
 
     def selections(self) -> list[Levels]:
         """All cells that it speaks of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -115,6 +116,7 @@ class Derived:
         return DERIVED + self.name
 
 
+@functools.cache
 def matched(config: RunConfig, match: Match) -> RunConfig:
     """The config whose `match.knob` brings the network closest to the target; bisection, since size grows with it.
 

@@ -11,7 +11,7 @@ from support import ROOT
 from trainings import Listener, train
 
 from knobs import definition, discover
-from knobs.ablation import Ablation, Computed, Recorded
+from knobs.ablation import Ablation, Cell, Computed, Recorded
 from knobs.claims import Beats
 from knobs.design import DERIVED
 from knobs.job import Outcome
@@ -24,13 +24,11 @@ ABLATIONS = {name: discover.the_one(discover.load("experiments", name), Ablation
 STEPS = 2
 
 
-def two_steps(ablation: Ablation, cell: int, folder: Path) -> tuple[Outcome, Recorded]:
+def two_steps(cell: Cell, folder: Path) -> tuple[Outcome, Recorded]:
     """A cell's baseline, trained for two steps and read on the test split."""
-    config = ablation.cells()[cell].config.with_knobs(
-        {"training.max_steps": STEPS, "training.val_every": 1, "schedule.warmup_steps": 0}
-    )
+    config = cell.config.with_knobs({"training.max_steps": STEPS, "training.val_every": 1, "schedule.warmup_steps": 0})
     listener = Listener()
-    outcome = train(config, folder / f"cell-{cell}", listener, test=True)
+    outcome = train(config, folder / "cell", listener, test=True)
     curves: dict[str, list[tuple[int, float]]] = {}
     for step, values in listener.curves():
         for name, value in values.items():
@@ -47,8 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_cell_trains_two_steps_and_records_what_is_claimed(name: str, folder: Path) -> None:
     ablation = ABLATIONS[name]
     asked = {ablation.reported, ablation.metric, *(c.metric for c in ablation.claims if not isinstance(c, Computed))}
-    for number, cell in enumerate(ablation.cells()):
-        outcome, run = two_steps(ablation, number, folder)
+    for cell in ablation.cells():
+        outcome, run = two_steps(cell, folder)
         assert outcome.state == "finished", f"{cell.name}: {outcome.message}"
         derived = {one.metric: one.of(cell.config, run) for one in ablation.derived}
         assert all(isinstance(value, float) for value in derived.values())

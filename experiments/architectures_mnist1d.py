@@ -1,0 +1,181 @@
+"""Linear, MLP, CNN and GRU on MNIST-1D: the published table, and what tuning makes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from datamodules.mnist1d import MNIST1D
+from knobs.ablation import Ablation, Beats, Exceeds, Factor, Matches, Quick, Reference
+from knobs.config import RunConfig, Training, Value
+from knobs.optimizers import Adam
+from knobs.schedules import Constant
+from models.mlp import MLP
+
+if TYPE_CHECKING:
+    import optuna
+
+HELD = 200
+"""Validation samples of the tuned cells, which so train on 3,800 of the 4,000; the others need none."""
+EPOCH = 38
+PUBLISHED = {"linear": 0.32, "MLP": 0.68, "CNN": 0.94, "GRU": 0.91, "human": 0.96}
+
+
+def tuned(epochs: int, **knobs: Value) -> dict[str, Value]:
+    """A level with one cycle of the learning rate over this many epochs."""
+    steps = EPOCH * epochs
+    return {
+        "data.validation": HELD,
+        "training.max_steps": steps,
+        "training.val_every": steps // 10,
+        "training.label_smoothing": 0.1,
+        "schedule.kind": "one_cycle",
+        **{name.replace("__", "."): value for name, value in knobs.items()},
+    }
+
+
+MOMENTUM: dict[str, Value] = {
+    "optimizer__kind": "sgd",
+    "optimizer__lr": 0.5,
+    "optimizer__momentum": 0.9,
+    "optimizer__weight_decay": 1e-3,
+}
+ADAMW: dict[str, Value] = {"optimizer__kind": "adamw", "optimizer__lr": 0.01, "optimizer__weight_decay": 0.03}
+
+
+def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
+    """The peak rate and the weight decay of the tuned cells; the published ones are trained as they were."""
+    if baseline.schedule.kind == "constant":
+        return baseline
+    rates, decays = ((0.2, 0.6), (5e-4, 2e-3)) if baseline.optimizer.kind == "sgd" else ((4e-3, 0.03), (0.01, 0.1))
+    return baseline.with_knobs(
+        {
+            "optimizer.lr": trial.suggest_float("optimizer.lr", *rates, log=True),
+            "optimizer.weight_decay": trial.suggest_float("optimizer.weight_decay", *decays, log=True),
+        }
+    )
+
+
+ablation = Ablation(
+    question="Which architecture reads MNIST-1D, and how far does tuning take each?",
+    claim="The published table comes out with its budget, and is far from what these architectures can: with one cycle "
+    "of the learning rate and regularisation an MLP gets 82% instead of 68, and a CNN and a GRU beat humans.",
+    baseline=RunConfig(
+        model=MLP(depth=2, width=100, residual=True),
+        data=MNIST1D(validation=100, fresh=10_000),
+        optimizer=Adam(lr=0.01),
+        schedule=Constant(),
+        training=Training(max_steps=6000, val_every=600, keep="last"),
+    ),
+    factors=(
+        Factor(
+            "network",
+            {
+                "linear": {"model.depth": 0, "model.residual": False},
+                "MLP": {},
+                "CNN": {"model.kind": "cnn", "model.depth": 3, "model.width": 25},
+                "GRU": {
+                    "model.kind": "rnn",
+                    "model.cell": "gru",
+                    "model.width": 6,
+                    "model.bidirectional": True,
+                    "model.readout": "all",
+                },
+                "same MLP, tuned": tuned(120, **MOMENTUM, model__residual=False),
+                "large MLP, tuned": tuned(
+                    100, **MOMENTUM, model__residual=False, model__depth=4, model__width=600, model__dropout=0.1
+                ),
+                "ResNet, tuned": tuned(
+                    40, **ADAMW, model__kind="resnet", model__depth=3, model__width=32, model__dropout=0.2
+                ),
+                "large GRU, tuned": tuned(
+                    40,
+                    **ADAMW,
+                    model__kind="rnn",
+                    model__cell="gru",
+                    model__width=48,
+                    model__bidirectional=True,
+                    model__readout="max",
+                    training__clip_norm=1.0,
+                ),
+            },
+        ),
+    ),
+    nuisance=nuisance,
+    metric="val/accuracy",
+    direction="maximize",
+    seeds=8,
+    claims=(
+        *(
+            Matches(
+                text=f"the published {name} gets {PUBLISHED[name]:.0%} with its budget, within three points",
+                metric="test/accuracy",
+                value=PUBLISHED[name],
+                within=0.03,
+                where={"network": name},
+            )
+            for name in ("linear", "CNN", "GRU")
+        ),
+        Exceeds(
+            text="the published MLP with its budget stays below the 68% of the table",
+            metric="test/accuracy",
+            value=PUBLISHED["MLP"],
+            direction="minimize",
+            where={"network": "MLP"},
+        ),
+        Exceeds(
+            text="two layers of 100 get more than 68%: SGD, one cycle, weight decay and label smoothing is how",
+            metric="test/accuracy",
+            value=PUBLISHED["MLP"],
+            where={"network": "same MLP, tuned"},
+        ),
+        Exceeds(
+            text="an MLP gets 82%",
+            metric="test/accuracy",
+            value=0.82,
+            where={"network": "large MLP, tuned"},
+        ),
+        Exceeds(
+            text="a residual CNN gets 98.5%; humans are at 96",
+            metric="test/accuracy",
+            value=0.985,
+            where={"network": "ResNet, tuned"},
+        ),
+        Exceeds(
+            text="a GRU gets 98%",
+            metric="test/accuracy",
+            value=0.98,
+            where={"network": "large GRU, tuned"},
+        ),
+        Beats(
+            text="on 10,000 fresh samples, too, the residual CNN beats the MLP",
+            metric="test/fresh/accuracy",
+            better={"network": "ResNet, tuned"},
+            worse={"network": "large MLP, tuned"},
+        ),
+    ),
+    references=tuple(
+        Reference(
+            name=name,
+            metric="test/accuracy",
+            value=value,
+            source="Greydanus & Kobak 2024 (ICML), the table of accuracies on MNIST-1D"
+            + ("" if name == "human" else "; one run each, test accuracy after 6,000 steps of 100, Adam at 0.01"),
+        )
+        for name, value in PUBLISHED.items()
+    ),
+    quick=Quick(
+        trials=1,
+        seeds=5,
+        levels={"network": ["linear", "MLP", "CNN", "same MLP, tuned", "ResNet, tuned", "large GRU, tuned"]},
+    ),
+    caveats=(
+        "How to get 68% with an MLP, an open question in the data set's repository: not with its own recipe, which by "
+        "6,000 steps has memorised the training split and gets 63 to 66%. The same two layers of 100 get more in "
+        "fewer steps with SGD of momentum 0.9 at a peak rate of 0.5, one cycle, weight decay and label smoothing.",
+        "The first four cells train on 3,900 samples for 6,000 steps and keep the last weights: nothing is chosen. "
+        f"The tuned ones train on {4000 - HELD:,}, their rate and weight decay chosen on {HELD} more; the published "
+        "table trained on 4,000.",
+        "The published CNN reads each position by weights of its own. The same convolutions with a mean over positions "
+        "at the end got 97.6% under the published recipe (one run): the digits move, and an average does not mind.",
+    ),
+)

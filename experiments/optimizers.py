@@ -1,0 +1,114 @@
+"""Which optimizer? Seven of them, each with rate and schedule tuned, on sparse features in one pass and on MNIST-1D."""
+
+import optuna
+
+from datamodules.sparse_features import SparseFeatures
+from knobs.ablation import Ablation, Beats, Factor, NoDifference, Quick
+from knobs.config import RunConfig, Training
+from knobs.optimizers import SGD
+from knobs.schedules import Constant
+from models.mlp import MLP
+
+BASELINE = RunConfig(
+    model=MLP(depth=0),
+    data=SparseFeatures(samples=8000, batch_size=5),
+    optimizer=SGD(),
+    schedule=Constant(),
+    training=Training(max_steps=1600, val_every=160, monitor="accuracy"),
+)
+
+RATES = {"sgd": (0.02, 2.0), "adagrad": (0.02, 0.2), "rmsprop": (0.001, 0.02)}
+"""Lowest and highest rate; Adam and AdamW have those of RMSprop."""
+
+
+def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
+    """Rate and schedule. With momentum the rates are those of SGD times 1 - momentum: equal in lr / (1 - momentum)."""
+    low, high = RATES.get(baseline.optimizer.kind, RATES["rmsprop"])
+    slower = 1.0 - baseline.optimizer.momentum if isinstance(baseline.optimizer, SGD) else 1.0
+    return baseline.with_knobs(
+        {
+            "optimizer.lr": trial.suggest_float("optimizer.lr", low * slower, high * slower, log=True),
+            "schedule.kind": trial.suggest_categorical("schedule.kind", ["constant", "cosine", "exponential"]),
+        }
+    )
+
+
+ablation = Ablation(
+    question="Which optimizer?",
+    claim="It depends on the data: where features are rare, Adagrad's rate for each weight is best; on dense and noisy "
+    "MNIST-1D it is last, and SGD with momentum first. Momentum 0.9 is little but a rate ten times as high.",
+    baseline=BASELINE,
+    factors=(
+        Factor(
+            "data",
+            {
+                "sparse_features": {"data.kind": "sparse_features"},
+                "mnist1d": {"data.kind": "mnist1d", "data.batch_size": 100, "model.depth": 4},
+            },
+        ),
+        Factor(
+            "optimizer",
+            {
+                "SGD": {"optimizer.kind": "sgd"},
+                "momentum": {"optimizer.kind": "sgd", "optimizer.momentum": 0.9},
+                "Nesterov": {"optimizer.kind": "sgd", "optimizer.momentum": 0.9, "optimizer.nesterov": True},
+                "Adagrad": {"optimizer.kind": "adagrad"},
+                "RMSprop": {"optimizer.kind": "rmsprop"},
+                "Adam": {"optimizer.kind": "adam"},
+                "AdamW": {"optimizer.kind": "adamw", "optimizer.weight_decay": 0.01},
+            },
+        ),
+    ),
+    nuisance=nuisance,
+    metric="val/accuracy",
+    direction="maximize",
+    trials=16,
+    seeds=10,
+    claims=(
+        Beats(
+            text="on sparse features Adagrad beats Adam, the next best, by log loss",
+            metric="test/loss",
+            better={"optimizer": "Adagrad"},
+            worse={"optimizer": "Adam"},
+            where={"data": "sparse_features"},
+        ),
+        Beats(
+            text="there Adam beats SGD, one rate for all weights",
+            metric="test/loss",
+            better={"optimizer": "Adam"},
+            worse={"optimizer": "SGD"},
+            where={"data": "sparse_features"},
+        ),
+        NoDifference(
+            text="there momentum at a tenth of the rate does what SGD does, within 0.02",
+            metric="test/loss",
+            a={"optimizer": "momentum"},
+            b={"optimizer": "SGD"},
+            within=0.02,
+            where={"data": "sparse_features"},
+        ),
+        *(
+            Beats(
+                text=f"on MNIST-1D Adagrad is last: {other} beats it",
+                metric="test/accuracy",
+                better={"optimizer": other},
+                worse={"optimizer": "Adagrad"},
+                where={"data": "mnist1d"},
+            )
+            for other in ("SGD", "RMSprop", "Adam")
+        ),
+        Beats(
+            text="there momentum is more than a higher rate: it beats SGD, tuned over equal lr / (1 - momentum)",
+            metric="test/accuracy",
+            better={"optimizer": "momentum"},
+            worse={"optimizer": "SGD"},
+            where={"data": "mnist1d"},
+        ),
+    ),
+    quick=Quick(trials=8, seeds=5, steps=1.0, levels={"optimizer": ["SGD", "momentum", "Adagrad", "Adam"]}),
+    caveats=(
+        "Sparse features: a logistic model, one pass over 8,000 samples. MNIST-1D: four hidden layers, 46 passes.",
+        "Tuned on accuracy, and the sparse data's claims are about log loss. On MNIST-1D the loss rises again while "
+        "accuracy still does, and ranks the optimizers by how early they overfit: by it Adagrad is not last.",
+    ),
+)
