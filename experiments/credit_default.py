@@ -138,7 +138,7 @@ ablation = Ablation(
         "One split of one table: seeds move the network, not the clients. Another split moves the test AUROC of all "
         "models together by about 0.007, its standard error with 6,000 clients.",
         "Logistic regression by scikit-learn, converged, has an AUROC of 0.7265 on standard and 0.7330 on quantile "
-        "features of this split; 0.722 and 0.737 were measured on another.",
+        "features of this split; 0.722 and 0.737 are from a first trial whose split was not kept.",
         "The loss weighs both classes as they come (22% default), so the 0.5 threshold of the accuracy suits no bank.",
     ),
 )

@@ -35,7 +35,7 @@ ablation = Ablation(
         Factor.of("model.depth", [1, 2, 4, 8, 16]),
     ),
     where=lambda levels: levels["model.depth"] != "1" or levels["skip"] == "plain",
-    match=Match(knob="model.width", target=15_000, low=8, high=512),
+    match=Match(knob="model.width", target=15_000),
     nuisance=nuisance,
     metric="val/accuracy",
     direction="maximize",

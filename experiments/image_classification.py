@@ -64,7 +64,7 @@ ablation = Ablation(
         ),
         *(
             NoDifference(
-                text=f"with shuffled pixels they do no better than the MLP on {images}, within a point",
+                text=f"with shuffled pixels they do as an MLP does on {images}, within a point",
                 metric="test/accuracy",
                 a={"model": "ResNet"},
                 b={"model": "MLP"},

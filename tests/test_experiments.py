@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import math
 from pathlib import Path
 
@@ -20,8 +21,12 @@ from knobs.recorded import metric_key
 torch.set_num_threads(1)
 
 FILES = discover.files("experiments", ROOT)
-ABLATIONS = {name: discover.the_one(discover.load("experiments", name), Ablation) for name in FILES}
 STEPS = 2
+
+
+@functools.cache
+def loaded(name: str) -> Ablation:
+    return discover.the_one(discover.load("experiments", name), Ablation)
 
 
 def two_steps(cell: Cell, folder: Path) -> tuple[Outcome, Recorded]:
@@ -41,9 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("experiments")
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", FILES)
 def test_every_cell_trains_two_steps_and_records_what_is_claimed(name: str, folder: Path) -> None:
-    ablation = ABLATIONS[name]
+    ablation = loaded(name)
     asked = {ablation.reported, ablation.metric, *(c.metric for c in ablation.claims if not isinstance(c, Computed))}
     for cell in ablation.cells():
         outcome, run = two_steps(cell, folder)
@@ -55,11 +60,11 @@ def test_every_cell_trains_two_steps_and_records_what_is_claimed(name: str, fold
         assert math.isfinite(run.values["best/val/loss"])
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", FILES)
 def test_the_winner_of_a_cell_can_be_any_of_its_trials(name: str) -> None:
     import optuna
 
-    ablation = ABLATIONS[name]
+    ablation = loaded(name)
     search = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for cell in ablation.cells():
         ablation.study(cell)  # the cell's config lies in its own space
@@ -68,9 +73,9 @@ def test_the_winner_of_a_cell_can_be_any_of_its_trials(name: str) -> None:
         config.model.build(spec)
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", FILES)
 def test_an_ablation_can_be_decided(name: str) -> None:
-    ablation = ABLATIONS[name]
+    ablation = loaded(name)
     assert ablation.question.endswith("?")
     assert ablation.claims
     assert ablation.seeds >= 5
@@ -91,7 +96,7 @@ def test_an_ablation_can_be_decided(name: str) -> None:
             assert claim.direction in (None, "minimize")
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", FILES)
 def test_an_experiment_is_one_file(name: str) -> None:
     text = FILES[name].read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(text))

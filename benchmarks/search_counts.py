@@ -1,0 +1,111 @@
+"""What (f) counts from the trials of its searches, and how it says so."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+ARMS = ("random", "tpe")
+DRAWS = 2000
+"""Random searches drawn for each target."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial: optimizer steps, and the study's metric at its checkpoint; none where it was pruned or diverged."""
+
+    steps: int
+    value: float | None
+
+
+def steps_to(trials: list[Ended], target: float) -> int | None:
+    """Steps until the end of the first trial that has the target; none: it never came."""
+    for trial, spent in zip(trials, accumulate(t.steps for t in trials), strict=True):
+        if trial.value is not None and trial.value >= target:
+            return spent
+    return None
+
+
+def best(trials: list[Ended]) -> float:
+    """The greatest value."""
+    return max(t.value for t in trials if t.value is not None)
+
+
+def counts(found: Mapping[int, Mapping[str, list[Ended]]], pool: int) -> list[dict[str, Any]]:
+    """Each seed's target and the steps to it: of TPE, of the random search that set it, and of fresh random searches.
+
+    The random searches of the first `pool` seeds hold every random trial that was trained.
+    """
+    trained = [trial for seed in range(pool) for trial in found[seed]["random"][1:]]
+    rows: list[dict[str, Any]] = []
+    for seed, arms in sorted(found.items()):
+        target = best(arms["random"])
+        row = {
+            "seed": seed,
+            "target": target,
+            "tpe": steps_to(arms["tpe"], target),
+            "tpe trials": len(arms["tpe"]),
+            "tpe pruned": sum(t.value is None for t in arms["tpe"]),
+            "random hit": steps_to(arms["random"], target),
+            "fresh": fresh(trained, target),
+        }
+        rows.append(row)
+    return rows
+
+
+def fresh(trained: list[Ended], target: float) -> float:
+    """Median steps to the target of random searches that are drawn, with replacement, from these trials."""
+    chance, taken = random.Random(0), []
+    for _ in range(DRAWS):
+        spent, reached = 0, False
+        while not reached:
+            trial = chance.choice(trained)
+            spent += trial.steps
+            reached = trial.value is not None and trial.value >= target
+        taken.append(spent)
+    return statistics.median(taken)
+
+
+def tables(found: dict[str, Any]) -> list[str]:
+    """The section."""
+    seeds, full = found["seeds"], found["trials"] * found["full"]
+    never = 2 * full
+    tpe = [seed["tpe"] or never for seed in seeds]
+    hits = [seed["random hit"] for seed in seeds]
+    drawn = [seed["fresh"] for seed in seeds]
+    pruned = sum(seed["tpe pruned"] for seed in seeds) / sum(seed["tpe trials"] for seed in seeds)
+
+    def row(name: str, values: list[float], to: list[float]) -> str:
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+        ratio = statistics.median(a / b for a, b in zip(values, to, strict=True))
+        return f"| {name} | {middle:,.0f} | {low:,.0f} to {high:,.0f} | {ratio:.2f} |"
+
+    whole = [float(full)] * len(seeds)
+    beaten = sum(t < h for t, h in zip(tpe, hits, strict=True))
+    return [
+        "## (f) Optimizer steps to a target",
+        "",
+        f"`{found['study']}`, {len(seeds)} study seeds. A seed's target is the best validation accuracy of its"
+        f" {found['trials']} random trials, each trained to its {found['full']} steps without pruning ({full:,} in all;"
+        f" median target {statistics.median(s['target'] for s in seeds):.3f}). The random searches of {found['pool']}"
+        " seeds were trained; those of the others are drawn from their trials without replacement, so they are not"
+        " independent. Trial 0 is the baseline in both searches. The shipped search (TPE, median pruning, lag 4) has"
+        " the target once a trial that was trained to its end is as good; the steps of all trials up to that one"
+        " count, of pruned and diverged ones as far as they came.",
+        "",
+        "| search | steps, median over seeds | quartiles | ratio to the whole random search, median |",
+        "| --- | --- | --- | --- |",
+        row("TPE, median pruning", tpe, whole),
+        row("random, until it has its own best (known only afterwards)", hits, whole),
+        row("a fresh random search (median of many, drawn with replacement)", drawn, whole),
+        "",
+        f"TPE reached the target within {full:,} steps for {sum(t < never for t in tpe)} of {len(seeds)} seeds, before"
+        f" the random search itself came upon it for {beaten}. Median ratio of TPE's steps to those until the random"
+        f" search's own best: {statistics.median(t / h for t, h in zip(tpe, hits, strict=True)):.2f}; to a fresh random"
+        f" search's median: {statistics.median(t / f for t, f in zip(tpe, drawn, strict=True)):.2f}. {pruned:.0%} of"
+        " TPE's trials were pruned or diverged. Aim: at most half of random search's steps.",
+    ]
