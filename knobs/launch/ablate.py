@@ -222,9 +222,9 @@ def seconds_a_step(cell: Cell) -> float:
     torch.set_num_threads(config.training.threads)
     with torch.random.fork_rng():
         network = config.model.build(spec)
-        x = torch.randn(config.data.batch_size, *spec.shape)
-    labels = spec.task == "multiclass"
-    y = torch.zeros(len(x), dtype=torch.long) if labels else torch.zeros(len(x), spec.outputs)
+        x = torch.randn(config.data.batch_size, *spec.shape) * (not spec.tokens)
+    labels, steps = spec.task == "multiclass", spec.shape[: int(spec.per_step)]
+    y = torch.zeros(len(x), *steps, dtype=torch.long) if labels else torch.zeros(len(x), spec.outputs)
     optimizer = optimizers.build(config.optimizer, network.parameters())
     times = []
     for _ in range(8):
