@@ -19,6 +19,7 @@ from knobs.report.style import INK, label, short
 def learning_curves(record: AblationRecord) -> Figure:
     """Mean over seeds with a band from the lowest to the highest seed."""
     made, used, by = grid_of(record)
+    seen: list[float] = []
     for axes, panel in used:
         for drawn in panel.drawn:
             curves = [dict(seed.curve(record.metric)) for seed in drawn.cell.seeds if seed.finished]
@@ -26,7 +27,8 @@ def learning_curves(record: AblationRecord) -> Figure:
             values = np.array([[c[s] for s in steps] for c in curves]).reshape(len(curves), len(steps))
             if steps:
                 axes.fill_between(steps, values.min(0), values.max(0), color=drawn.colour, alpha=0.18, lw=0)
-            mean = values.mean(0) if steps else []
+            mean = values.mean(0) if steps else np.array([])
+            seen += values.ravel().tolist()
             axes.plot(
                 steps,
                 mean,
@@ -37,6 +39,8 @@ def learning_curves(record: AblationRecord) -> Figure:
                 label=drawn.name,
                 markevery=style.some(steps),
             )
+    for axes, _ in used if not record.maximize else ():
+        style.log_if_wide(axes, seen)
     return finish(made, used, by, "optimizer step", label(record.metric))
 
 

@@ -130,12 +130,15 @@ def ordered_axis(axes: Axes, positions: Sequence[float], names: Sequence[str]) -
 
 def log_axis(axis: Axis, low: float, high: float) -> None:
     """Plain numbers as ticks: powers of ten, and 2 and 5 times them where there are few."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    apart = max(1, (last - first) // 6)  # no more than seven or so
+    decades = range(first, last + 1, apart)
     steps = (1, 2, 5) if math.log10(high / low) < 1.7 else (1,)
     ticks = [tick for d in decades for s in steps if low * 0.999 <= (tick := s * 10.0**d) <= high * 1.001]
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(FixedLocator([s * 10.0**d for d in decades for s in range(2, 10)]))
+    between = [s * 10.0**d for d in decades for s in range(2, 10)] if apart == 1 else []
+    axis.set_minor_locator(FixedLocator(between))
     axis.set_minor_formatter(NullFormatter())
 
 
