@@ -43,13 +43,12 @@ def measure(part: str) -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="knobs-bench-") as folder:
         found = PARTS[part].measure(Path(folder))
-    seconds = time.monotonic() - began
-    told = {"date": datetime.date.today().isoformat(), "where": where(), "minutes": round(seconds / 60, 1)}
+    told = {"date": datetime.date.today().isoformat(), "where": where()}
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{part}.json"
     path.with_suffix(".new").write_text(json.dumps({**told, "found": found}, indent=1) + "\n", encoding="utf-8")
     path.with_suffix(".new").replace(path)
-    print(f"({part}) took {seconds / 60:.1f} minutes", flush=True)
+    print(f"({part}) took {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
 
 
 def assemble() -> str:
@@ -64,7 +63,7 @@ def assemble() -> str:
         lines += [
             f"![{name}](speed/{name}.svg)\n" for name in DRAWN.get(part, ()) if (RESULTS / f"{name}.svg").exists()
         ]
-        lines += [f"Measured {told['date']}, {told['minutes']} minutes: {told['where']}."]
+        lines += [f"Measured {told['date']}: {told['where']}."]
     return "\n".join(lines) + "\n"
 
 

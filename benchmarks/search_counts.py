@@ -22,10 +22,15 @@ class Ended:
     value: float | None
 
 
+def reaches(trial: Ended, target: float) -> bool:
+    """Whether a trial was trained to its end and is as good."""
+    return trial.value is not None and trial.value >= target
+
+
 def steps_to(trials: list[Ended], target: float) -> int | None:
     """Steps until the end of the first trial that has the target; none: it never came."""
     for trial, spent in zip(trials, accumulate(t.steps for t in trials), strict=True):
-        if trial.value is not None and trial.value >= target:
+        if reaches(trial, target):
             return spent
     return None
 
@@ -44,12 +49,13 @@ def counts(found: Mapping[int, Mapping[str, list[Ended]]], pool: int) -> list[di
     rows: list[dict[str, Any]] = []
     for seed, arms in sorted(found.items()):
         target = best(arms["random"])
+        until = arms["tpe"][: 1 + next((i for i, t in enumerate(arms["tpe"]) if reaches(t, target)), len(arms["tpe"]))]
         row = {
             "seed": seed,
             "target": target,
             "tpe": steps_to(arms["tpe"], target),
-            "tpe trials": len(arms["tpe"]),
-            "tpe pruned": sum(t.value is None for t in arms["tpe"]),
+            "tpe trials": len(until),
+            "tpe pruned": sum(t.value is None for t in until),
             "random hit": steps_to(arms["random"], target),
             "fresh": fresh(trained, target),
         }
@@ -65,7 +71,7 @@ def fresh(trained: list[Ended], target: float) -> float:
         while not reached:
             trial = chance.choice(trained)
             spent += trial.steps
-            reached = trial.value is not None and trial.value >= target
+            reached = reaches(trial, target)
         taken.append(spent)
     return statistics.median(taken)
 

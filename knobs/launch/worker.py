@@ -7,6 +7,7 @@ threads) is set by whoever starts the process, before torch is imported. When th
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import queue
 import signal
@@ -107,6 +108,7 @@ def _train_forever(channel: Driven) -> None:
         device = torch.device(os.environ.get("KNOBS_DEVICE", "cpu"))
         torch.set_num_threads(1)
         channel.send(("ready", runner.environment(device)))
+        frozen = False
         while True:
             jobs = channel.jobs.get()
             channels = [RunChannel(channel, job.run) for job in jobs]
@@ -121,6 +123,11 @@ def _train_forever(channel: Driven) -> None:
                 channel.send((job.run, outcome))
             if channel.leaving:
                 os._exit(0)
+            del jobs, channels, outcomes, job, outcome
+            gc.collect()  # a training leaves cycles that hold its tensors, too few for Python to look at by itself
+            if not frozen:
+                gc.freeze()  # what the imports made is looked at no more: a collection takes 0.5 ms, not 150
+                frozen = True
     except BaseException:  # a worker that cannot work ends, its traceback in its log
         import traceback
 
