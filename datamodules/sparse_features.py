@@ -12,7 +12,7 @@ from knobs.config import Count, DataConfig, Positive, part
 from knobs.data import DataSpec, Split, Splits
 from knobs.errors import BadInputError
 
-VALIDATION = TEST = 2000
+VALIDATION, TEST = 4000, 2000
 
 
 @part
@@ -26,7 +26,7 @@ class SparseFeatures(DataConfig):
     batch_size: Count = 4
     """Samples in each optimizer step; the last, incomplete batch of an epoch is left out."""
     samples: Annotated[int, Field(ge=100)] = 8000
-    """Training samples; validation and test get 2,000 each."""
+    """Training samples; validation gets 4,000 and test 2,000."""
     features: Annotated[int, Field(ge=16)] = 1000
     """Features of a sample."""
     exponent: Annotated[float, Field(ge=0, le=4)] = 1.0

@@ -7,12 +7,15 @@ them by name. What it shows is what each report.md says first.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = re.compile(r"(<!-- gallery([^\n]*?) -->\n).*?(<!-- /gallery -->)", re.DOTALL)
 NONE = "None is committed yet: `knobs report NAME --small --out experiments/reports/NAME`, then `make gallery`.\n"
 PICTURE_WIDTH = 420
+MOST_LINES = 4
+"""Verdicts that are shown whole; of the others how many are what."""
 
 
 def rewritten(readme: str, reports: Path) -> str:
@@ -34,11 +37,19 @@ def _entry(folder: Path) -> str:
     first = rest.split("\n## ")[1]
     lines = [line.partition(" · [")[0] for line in first.splitlines() if line.startswith("- ")]
     lines = [re.sub(r"(, n \d+) \(.*", r"\1", line) for line in lines]  # remarks on the interval are in the report
+    lines = [*lines[:MOST_LINES], *_rest(lines[MOST_LINES:])]
     picture = re.search(r'<img src="(figures/[\w-]+\.svg)" alt="([^"]*)"', rest)
     shown = f'<img src="{where}/{picture[1]}" alt="{picture[2]}" width="{PICTURE_WIDTH}">' if picture else ""
     warning = [line for line in rest.split("\n## ")[0].splitlines() if line.startswith("> ")]
     parts = [f"**[{title}]({where}/report.md)**", *warning, "\n".join(lines), shown]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rest(lines: list[str]) -> list[str]:
+    """`and 8 more: 7 supported, 1 contradicted`; nothing where all are shown."""
+    words = Counter(found[1] for line in lines if (found := re.match(r"- \*\*(\w+)\*\*", line)))
+    counts = ", ".join(f"{count} {word}" for word, count in words.most_common())
+    return [f"- and {len(lines)} more: {counts}"] if words else lines
 
 
 if __name__ == "__main__":

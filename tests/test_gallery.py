@@ -55,6 +55,16 @@ def test_without_reports(tmp_path: Path) -> None:
         gallery.rewritten("# x\n", tmp_path)
 
 
+def test_the_first_verdicts_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
+    write(tmp_path, "b")
+    report = tmp_path / "b" / "report.md"
+    more = "".join(f"- **{word}**: more, n 5\n" for word in ["supported"] * 4 + ["contradicted"])
+    report.write_text(report.read_text().replace("- **undecided**: two (why)\n", "- **undecided**: two (why)\n" + more))
+    text = gallery.rewritten(README, tmp_path)
+    assert text.count("**: more, n 5") == 2
+    assert "- and 3 more: 2 supported, 1 contradicted\n" in text
+
+
 def test_order_and_contents(tmp_path: Path) -> None:
     for name in ("c", "b", "a"):
         write(tmp_path, name, "\n> **Incomplete.**\n" if name == "a" else "")
