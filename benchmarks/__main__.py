@@ -18,11 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import figures, growth, search, startup, steps, studies
+from benchmarks import figures, growth, populations, search, startup, steps, studies
 from benchmarks.measuring import RESULTS
 from knobs import provenance
 
-PARTS: dict[str, ModuleType] = {"a": steps, "b": studies, "c": startup, "d": growth, "f": search}
+PARTS: dict[str, ModuleType] = {"a": steps, "b": studies, "c": startup, "d": growth, "f": search, "g": populations}
 """(e), memory, is measured with (b) and (d)."""
 
 DRAWN = {"b": ("ratios",), "d": ("sizes", "trials"), "f": ("search",)}
@@ -70,7 +70,7 @@ def assemble() -> str:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n\n")[2])
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, of a, b, c, d, f; none: only write")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, of a, b, c, d, f, g; none: only write")
     asked = parser.parse_args().only
     parts = [] if asked == "none" else asked.split(",")
     for part in parts:

@@ -102,7 +102,7 @@ def trials(parts: Mapping[str, Any]) -> Figure:
         style.log_axis(axes.xaxis, 1, last)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
         axes.grid(axis="y")
     style.legend(made, panels[0])
     return made

@@ -141,6 +141,11 @@ def slope(sizes: list[float], costs: list[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
+def shown(value: float) -> str:
+    """Three digits, or all of a larger number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def size_rows(found: dict[str, Any]) -> list[str]:
     """A row an axis: cost of a unit at both ends, growth of ours and of the loop's."""
     rows = []
@@ -150,12 +155,12 @@ def size_rows(found: dict[str, Any]) -> list[str]:
             ours = [run["driver"] + run["worker"] for run in runs]
             loop, what = [run["loop"] for run in runs], "ms a run"
         else:
-            ours = [(run["worker"]) / run["steps"] for run in runs]
+            ours = [run["worker"] / run["steps"] for run in runs]
             loop, what = [run["loop"] / run["steps"] for run in runs], "ms a step"
         x = [run["steps"] if axis == "steps" else run["size"] for run in runs]
         upper = len(x) // 2
         grows = [slope(x[upper:], costs[upper:]) for costs in (ours, loop)]
-        ends = [f"{costs[0] * 1000:.3g} to {costs[-1] * 1000:.3g}" for costs in (ours, loop)]
+        ends = [f"{shown(costs[0] * 1000)} to {shown(costs[-1] * 1000)}" for costs in (ours, loop)]
         ratio = statistics.median(a / b for a, b in zip(ours[upper:], loop[upper:], strict=True))
         rows.append(
             f"| {axis} {x[0]} to {x[-1]}, {what} | {ends[0]} | {ends[1]} | {grows[0]:.2f} | {grows[1]:.2f}"
@@ -199,7 +204,8 @@ def tables(found: dict[str, Any]) -> list[str]:
         "",
         "CPU time of runs of growing size, everything recorded, beside the hand-written loop on the same network."
         " Growth is the slope of log cost over log size in the upper half of the sizes (1: linear; a width's weights"
-        " grow with its square); the ratio, ours to the loop's there, is the median.",
+        " grow with its square; where the loop's is above 1, torch's kernels are); the ratio is the median of ours to"
+        " the loop's there.",
         "",
         "| | `knobs` | loop | growth of `knobs` | growth of the loop | ratio |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -215,8 +221,8 @@ def tables(found: dict[str, Any]) -> list[str]:
         "",
         f"Growth of all CPU time over trials: {grows:.2f}; a trial of the last row costs {ratio:.2f} times one of the"
         f" first. From trial {hundred.trials} to {seen[-1].trials} the worker grows by"
-        f" {seen[-1].worker_mib - hundred.worker_mib:+.1f} MiB and the driver by"
-        f" {seen[-1].driver_mib - hundred.driver_mib:+.1f} MiB. One more report in a trial costs the driver"
+        f" {seen[-1].worker_mib - hundred.worker_mib:+.1f} MiB, and the driver, which knows all trials, by"
+        f" {seen[-1].driver_mib - hundred.driver_mib:+.1f}. One more report in a trial costs the driver"
         f" {found['report']['driver']:.2f} ms of CPU, the worker {found['report']['worker']:.2f} (its validation"
         f" included), and {found['report']['wall']:.2f} ms of wall.",
         "",

@@ -14,7 +14,7 @@ BASELINE = RunConfig(
     data=SparseFeatures(samples=8000, batch_size=5),
     optimizer=SGD(),
     schedule=Constant(),
-    training=Training(max_steps=1600, val_every=160, monitor="accuracy"),
+    training=Training(max_steps=1600, val_every=160, monitor="loss"),
 )
 
 RATES = {"sgd": (0.02, 2.0), "adagrad": (0.01, 0.2), "rmsprop": (0.001, 0.02)}
@@ -43,7 +43,13 @@ ablation = Ablation(
             "data",
             {
                 "sparse_features": {"data.kind": "sparse_features"},
-                "mnist1d": {"data.kind": "mnist1d", "data.batch_size": 100, "model.depth": 4},
+                "mnist1d": {
+                    "data.kind": "mnist1d",
+                    "data.num_samples": 20_000,
+                    "data.validation": 2000,
+                    "data.batch_size": 100,
+                    "model.depth": 4,
+                },
             },
         ),
         Factor(
@@ -60,9 +66,9 @@ ablation = Ablation(
         ),
     ),
     nuisance=nuisance,
-    metric="val/accuracy",
-    direction="maximize",
-    trials=24,
+    metric="val/loss",
+    direction="minimize",
+    trials=16,
     seeds=10,
     claims=(
         Beats(
@@ -90,25 +96,27 @@ ablation = Ablation(
         *(
             Beats(
                 text=f"on MNIST-1D Adagrad is last: {other} beats it",
-                metric="test/accuracy",
+                metric="test/loss",
                 better={"optimizer": other},
                 worse={"optimizer": "Adagrad"},
                 where={"data": "mnist1d"},
             )
             for other in ("SGD", "RMSprop", "Adam")
         ),
-        Beats(
-            text="there momentum is more than a higher rate: it beats SGD, tuned over equal lr / (1 - momentum)",
-            metric="test/accuracy",
-            better={"optimizer": "momentum"},
-            worse={"optimizer": "SGD"},
+        NoDifference(
+            text="there too momentum at a tenth of the rate does what SGD does, within 0.05",
+            metric="test/loss",
+            a={"optimizer": "momentum"},
+            b={"optimizer": "SGD"},
+            within=0.05,
             where={"data": "mnist1d"},
         ),
     ),
     quick=Quick(trials=8, seeds=5, steps=1.0, levels={"optimizer": ["SGD", "momentum", "Adagrad", "Adam"]}),
     caveats=(
-        "Sparse features: a logistic model, one pass over 8,000 samples. MNIST-1D: four hidden layers, 46 passes.",
-        "Tuned on accuracy, and the sparse data's claims are about log loss. On MNIST-1D the loss rises again while "
-        "accuracy still does, and ranks the optimizers by how early they overfit: by it Adagrad is not last.",
+        "Sparse features: a logistic model, one pass over 8,000 samples, about seven of 1,000 features on in each.",
+        "MNIST-1D: four hidden layers, 20,000 samples from its generator, 11 passes over the 14,000 that train. Over "
+        "the 4,000 of the paper every optimizer overfits, and log loss ranks them by how early.",
+        "With momentum the rates tried are a tenth of SGD's, so that lr / (1 - momentum) has the same range.",
     ),
 )
