@@ -113,8 +113,7 @@ class DataConfig(Part):
     batch_size: Count = 100
     """Samples in each optimizer step; the last, incomplete batch of an epoch is left out."""
     shuffle_features: bool = False
-    """Reorder the positions of all samples alike, at random: features, time steps or pixels; what is left without
-    their order."""
+    """Reorder the positions of all samples alike, at random: features, time steps or pixels."""
     label_noise: Fraction = 0.0
     """Part of the training labels that is replaced by another class, at random; validation and test stay clean."""
 
