@@ -63,7 +63,7 @@ def build(record: AblationRecord) -> Content:
         Section("What it shows", _main(record, figures)),
         Section(f"Cells: {label(record.shown)}", [table, *note_blocks(record, rows)]),
         *_samples(record),
-        Section("Learning curves", [picture("curves", f"{label(record.metric)} over optimizer steps", _CURVES)]),
+        *_curves(record, figures),
         Section("Tuning", tuning(record, ledger, figures)),
         Section("What was fixed", fixed(record)),
         content.failures_section(ends, ledger),
@@ -152,8 +152,9 @@ def _figures(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger
     if (crossed := ablation_figures.heat_factors(record)) and any(row.mean for row in rows):
         made["heat"] = lambda: ablation_figures.heat(record, rows, *crossed)
         ledger.figure("heat", "all seeds", f"mean of {record.shown}")
-    made["curves"] = lambda: curve_figures.learning_curves(record)
-    ledger.figure("curves", "all seeds", f"{record.metric} at every validation: mean, lowest and highest seed")
+    if any(len(seed.curve(record.metric)) > 1 for cell in record.cells for seed in cell.seeds):
+        made["curves"] = lambda: curve_figures.learning_curves(record)
+        ledger.figure("curves", "all seeds", f"{record.metric} at every validation: mean, lowest and highest seed")
     knobs = {name: knob for cell in record.cells for name, knob in cell.space.items()}
     if knobs:
         made["tuning"] = lambda: curve_figures.tuning(record)
@@ -183,6 +184,13 @@ def _main(record: AblationRecord, figures: Mapping[str, object]) -> list[Block]:
     derived: list[Parts] = [[Code(one["name"]), f": {one['text']}"] for one in record.told["derived"]]
     blocks += [Paragraph(["Read off every seed's records:"]), Bullets(derived)] if derived else []
     return blocks
+
+
+def _curves(record: AblationRecord, figures: Mapping[str, object]) -> list[Section]:
+    """Nothing where a run was validated once."""
+    if "curves" not in figures:
+        return []
+    return [Section("Learning curves", [picture("curves", f"{label(record.metric)} over optimizer steps", _CURVES)])]
 
 
 def _samples(record: AblationRecord) -> list[Section]:

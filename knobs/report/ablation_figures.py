@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,54 +13,93 @@ from matplotlib.figure import Figure
 from knobs.report import style
 from knobs.report.cells import CellNumbers
 from knobs.report.panels import ordered_factor
-from knobs.report.record import AblationRecord
+from knobs.report.record import AblationRecord, Line
 from knobs.report.style import COLOURS, MARKERS, MUTED, figure, label, short
 
 MOST_LINES = 8
+CLOSE = 0.06
+"""Part of an axis within which two labels would overlap."""
 
 
 def main(record: AblationRecord, rows: Sequence[CellNumbers]) -> Figure:
     """Lines with bands over an ordered factor where there is one, else intervals, a row a cell."""
     ordered = ordered_factor(record)
-    combinations = len(record.cells) // max(1, len(record.factors[ordered[0]])) if ordered else 0
-    if ordered and combinations <= MOST_LINES:
-        return _lines(record, rows, *ordered)
-    return _intervals(record, rows)
+    if ordered is None:
+        return _intervals(record, rows)
+    others = [name for name in record.factors if name != ordered[0]]
+    apart = ""
+    if math.prod(len(record.factors[name]) for name in others) > MOST_LINES:  # a panel a level of the smallest factor
+        apart = min(others, key=lambda name: len(record.factors[name]))
+    return _lines(record, rows, *ordered, [name for name in others if name != apart], apart)
 
 
-def _lines(record: AblationRecord, rows: Sequence[CellNumbers], by: str, positions: Sequence[float]) -> Figure:
-    made = figure(2.3)
-    axes = made.add_subplot()
-    factors = record.factors
-    others = [name for name in factors if name != by]
-    groups: dict[str, list[CellNumbers]] = {}
-    for row in rows:
-        groups.setdefault(" ".join(row.cell.levels[n] for n in others), []).append(row)
-    style.ordered_axis(axes, positions, factors[by])
-    log = axes.get_xscale() == "log"
-    for i, (name, members) in enumerate(groups.items()):
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        spots = []
-        for row in members:
-            place = _beside(positions, factors[by].index(row.cell.levels[by]), i - (len(groups) - 1) / 2, log)
-            if row.mean is None:
-                continue
-            spots.append((place, row.mean))
-            seeds = list(row.cell.values(record.shown).values())
-            axes.plot([place] * len(seeds), seeds, "o", color=colour, ms=1.8, alpha=0.45, mew=0, zorder=3)
-        spots.sort(key=lambda spot: spot[0])
-        x = [place for place, _ in spots]
-        low = [m.value if m.low is None else m.low for _, m in spots]
-        high = [m.value if m.high is None else m.high for _, m in spots]
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
-        axes.plot(x, [m.value for _, m in spots], color=colour, marker=marker, label=short(name) or None, zorder=4)
-    axes.set_xlabel(short(by, 50) + (" (log)" if log else ""))
-    axes.set_ylabel(label(record.shown))
-    axes.grid(axis="y")
-    style.log_if_wide(axes, [v for cell in record.cells for v in cell.values(record.shown).values()])
-    _references(axes, record, vertical=False)
-    style.legend(made, axes)
+def _lines(
+    record: AblationRecord,
+    rows: Sequence[CellNumbers],
+    by: str,
+    positions: Sequence[float],
+    lines: Sequence[str],
+    apart: str,
+) -> Figure:
+    """Over factor `by`: a line a combination of the factors `lines`, a panel a level of `apart` where there is one."""
+    panels = record.factors[apart] if apart else [""]
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    made = figure(2.3 if down == 1 else 0.6 + 1.5 * down)
+    every = made.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    values = [value for cell in record.cells for value in cell.values(record.shown).values()]
+    names = list(dict.fromkeys(" ".join(row.cell.levels[name] for name in lines) for row in rows))
+    for axes, level in zip(every, panels, strict=False):
+        here = [row for row in rows if not apart or row.cell.levels[apart] == level]
+        style.ordered_axis(axes, positions, record.factors[by])
+        for i, name in enumerate(names):
+            members = [row for row in here if " ".join(row.cell.levels[n] for n in lines) == name]
+            aside = i - (len(names) - 1) / 2
+            _line(axes, record, members, by, positions, aside, (COLOURS[i % 8], MARKERS[i % 8]), short(name))
+        axes.set_title(short(level, 24))
+        axes.grid(axis="y")
+        style.log_if_wide(axes, values)
+        _references(axes, record, vertical=False, named=not apart)
+    for axes in every[len(panels) :]:
+        axes.remove()
+    x = short(by, 50) + (" (log)" if every[0].get_xscale() == "log" else "")
+    if apart:
+        made.supxlabel(x, fontsize=7)
+        made.supylabel(label(record.shown), fontsize=7)
+    else:
+        every[0].set_xlabel(x)
+        every[0].set_ylabel(label(record.shown))
+    style.legend(made, every[0])
     return made
+
+
+def _line(
+    axes: Axes,
+    record: AblationRecord,
+    members: Sequence[CellNumbers],
+    by: str,
+    positions: Sequence[float],
+    aside: float,
+    look: tuple[str, str],
+    name: str,
+) -> None:
+    """Means with their band, and every seed."""
+    colour, marker = look
+    spots = []
+    for row in members:
+        index = record.factors[by].index(row.cell.levels[by])
+        place = _beside(positions, index, aside, axes.get_xscale() == "log")
+        if row.mean is None:
+            continue
+        spots.append((place, row.mean))
+        seeds = list(row.cell.values(record.shown).values())
+        axes.plot([place] * len(seeds), seeds, "o", color=colour, ms=1.8, alpha=0.45, mew=0, zorder=3)
+    spots.sort(key=lambda spot: spot[0])
+    x = [place for place, _ in spots]
+    low = [m.value if m.low is None else m.low for _, m in spots]
+    high = [m.value if m.high is None else m.high for _, m in spots]
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
+    axes.plot(x, [m.value for _, m in spots], color=colour, marker=marker, label=name or None, zorder=4)
 
 
 def _beside(positions: Sequence[float], index: int, aside: float, log: bool) -> float:
@@ -136,16 +176,22 @@ def heat(record: AblationRecord, rows: Sequence[CellNumbers], down: str, across:
     return made
 
 
-def _references(axes: Axes, record: AblationRecord, *, vertical: bool) -> None:
-    for line in record.references:
-        if line.metric != record.shown:
-            continue
+def _references(axes: Axes, record: AblationRecord, *, vertical: bool, named: bool = True) -> None:
+    """Dotted lines; those that lie close together share a label."""
+    lines = sorted((line for line in record.references if line.metric == record.shown), key=lambda line: line.value)
+    for line in lines:
         (axes.axvline if vertical else axes.axhline)(line.value, color=MUTED, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
-        name = short(line.name, 34)
+    low, high = axes.get_xlim() if vertical else axes.get_ylim()
+    groups: list[list[Line]] = []
+    for line in lines if named else ():
+        near = groups and line.value - groups[-1][0].value < CLOSE * (high - low)
+        groups[-1].append(line) if near else groups.append([line])
+    for group in groups:
+        name, value = short(", ".join(line.name for line in group), 34 if len(group) == 1 else 48), group[-1].value
         look: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "color": MUTED, "fontsize": 6}
         if vertical:
             across = axes.get_xaxis_transform()
-            axes.annotate(name, (line.value, 1.0), xycoords=across, xytext=(1.5, 1), rotation=30, ha="left", **look)
+            axes.annotate(name, (value, 1.0), xycoords=across, xytext=(1.5, 1), rotation=30, ha="left", **look)
         else:
             across = axes.get_yaxis_transform()
-            axes.annotate(name, (1.0, line.value), xycoords=across, xytext=(0, 1.5), ha="right", **look)
+            axes.annotate(name, (1.0, value), xycoords=across, xytext=(0, 1.5), ha="right", **look)

@@ -143,8 +143,10 @@ def log_axis(axis: Axis, low: float, high: float) -> None:
 
 
 def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
-    """A log axis upwards where values span decades."""
-    if spans_decades(values):
+    """A log axis upwards where values span decades; a few that are 0 are left to lie below it."""
+    above = [value for value in values if value > 0]
+    if len(above) > 0.9 * len(values) and spans_decades(above):
+        values = above
         axes.set_yscale("log")
         log_axis(axes.yaxis, min(values), max(values))
 
