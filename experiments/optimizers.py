@@ -17,7 +17,7 @@ BASELINE = RunConfig(
     training=Training(max_steps=1600, val_every=160, monitor="loss"),
 )
 
-RATES = {"sgd": (0.02, 2.0), "adagrad": (0.01, 0.2), "rmsprop": (0.001, 0.02)}
+RATES = {"sgd": (0.02, 1.0), "adagrad": (0.01, 0.2), "rmsprop": (0.001, 0.02)}
 """Lowest and highest rate; Adam and AdamW have those of RMSprop."""
 
 
