@@ -5,16 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from trainings import Listener, lasting, train
 
 from datamodules.digits import Digits
 from datamodules.mnist1d import MNIST1D
 from datamodules.streamed import Streamed
 from datamodules.toy import Toy
-from knobs import shards, sources
+from knobs import population, shards, sources
 from knobs.config import DataConfig, RunConfig, Training
 from knobs.data import Splits
 from knobs.datamodule import InMemoryData
 from knobs.errors import BadInputError
+from knobs.job import newest_checkpoints
 from knobs.optimizers import SGD
 from knobs.schedules import Constant
 from models.mlp import MLP
@@ -83,6 +85,21 @@ def test_two_shards_are_in_memory(tmp_path: Path) -> None:
     assert np.isfinite(total)
     assert used < 20 * 2**20 < data.samples * data.features * 4 / 2
     assert type(shards.opened(config(Toy()), tmp_path, torch.device("cpu"))) is InMemoryData
+
+
+def test_a_sharded_run_goes_on_with_the_same_bits_and_trains_alone(tmp_path: Path) -> None:
+    run = config(Streamed(samples=2000, shard=300, batch_size=70)).with_knobs(
+        {"training.max_steps": 60, "training.val_every": 20}
+    )
+    whole, after = Listener(), Listener()
+    expected = train(run, tmp_path / "whole", whole, test=True)
+    assert expected.state == "finished", expected.message
+    assert train(run, tmp_path / "run" / "r", Listener(stop_at=33)).state == "interrupted"
+    resumed = tuple(newest_checkpoints(tmp_path / "run" / "r"))
+    ended = train(run, tmp_path / "after", after, resume=resumed, test=True)
+    assert after.curves() == whole.curves()
+    assert lasting(ended) == lasting(expected)
+    assert not population.trains_together(run, "cpu")
 
 
 def anonymous_bytes() -> int:

@@ -1,0 +1,66 @@
+"""More test splits than one, and what a network says in words: read and recorded where the test split is."""
+
+from pathlib import Path
+
+import numpy as np
+from trainings import lasting, train
+
+from datamodules.letters import ALPHABET, Letters
+from datamodules.mnist1d import MNIST1D
+from knobs import data, sources
+from knobs.config import RunConfig, Training
+from knobs.optimizers import Adam
+from knobs.schedules import Constant
+from models.mlp import MLP
+from models.rnn import RNN
+
+
+def test_fresh_samples_are_new_and_leave_the_others_as_they_were() -> None:
+    plain, more = (sources.load(MNIST1D(fresh=count)).splits for count in (0, 200))
+    assert not plain.extra
+    fresh = more.extra["fresh"]
+    assert fresh.x.shape == (200, 40, 1)
+    assert fresh.x.dtype == np.float32
+    assert np.bincount(fresh.y).tolist() == [20] * 10
+    assert abs(float(fresh.x.mean())) < 0.1
+    assert 0.9 < float(fresh.x.std()) < 1.1
+    known = {row.tobytes() for _, split in plain.items() for row in split.x}
+    assert not known & {row.tobytes() for row in fresh.x}
+    for (name, before), (again, after) in zip(plain.items(), more.items(), strict=False):
+        assert name == again
+        assert np.array_equal(before.x, after.x)
+        assert np.array_equal(before.y, after.y)
+
+
+def test_every_test_split_is_read_at_the_end_and_later(tmp_path: Path) -> None:
+    config = RunConfig(
+        model=MLP(depth=1, width=16),
+        data=MNIST1D(fresh=100),
+        optimizer=Adam(lr=0.01),
+        schedule=Constant(),
+        training=Training(max_steps=20, val_every=10),
+    )
+    ended = train(config, tmp_path / "run", test=True)
+    assert {"test/accuracy", "test/loss", "test/fresh/accuracy", "test/fresh/loss"} <= ended.summary.keys()
+    assert ended.summary["test/fresh/loss"] != ended.summary["test/loss"]
+    kept = train(config, tmp_path / "kept")
+    assert not [name for name in kept.summary if name.startswith("test/")]
+    later = train(config, tmp_path / "later", evaluate=kept.checkpoint)
+    assert later.summary == {name: value for name, value in ended.summary.items() if name.startswith("test/")}
+    prepared = data.open_prepared(config.data, tmp_path / "cache")
+    assert [name for name, _ in prepared.items()] == ["train", "val", "test", "fresh"]
+
+
+def test_a_network_speaks_where_the_test_split_is_read(tmp_path: Path) -> None:
+    config = RunConfig(
+        model=RNN(width=8),
+        data=Letters(),
+        optimizer=Adam(lr=0.01),
+        schedule=Constant(),
+        training=Training(max_steps=4, val_every=4),
+    )
+    first, second = (train(config, tmp_path / name, test=True) for name in ("a", "b"))
+    assert len(first.sample) > 100
+    assert set(first.sample) <= set(ALPHABET) | {"\n"}
+    assert (first.sample, lasting(first)) == (second.sample, lasting(second))
+    assert not train(config, tmp_path / "silent").sample
