@@ -189,9 +189,10 @@ def _list(options: argparse.Namespace, _: dict[str, str]) -> None:
     root = discover.project_root()
     for folder in [options.folder] if options.folder else discover.FOLDERS:
         found = discover.files(folder, root)
+        widest = max(map(len, found), default=0)
         print(folder)
         for name, path in found.items():
-            print(f"  {name:<20} {discover.summary(path)}")
+            print(f"  {name:<{widest}}  {discover.summary(path)}")
         if not found:
             print("  (none)")
 
