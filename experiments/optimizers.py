@@ -56,8 +56,13 @@ ablation = Ablation(
             "optimizer",
             {
                 "SGD": {"optimizer.kind": "sgd"},
-                "momentum": {"optimizer.kind": "sgd", "optimizer.momentum": 0.9},
-                "Nesterov": {"optimizer.kind": "sgd", "optimizer.momentum": 0.9, "optimizer.nesterov": True},
+                "momentum": {"optimizer.kind": "sgd", "optimizer.momentum": 0.9, "optimizer.lr": 0.01},
+                "Nesterov": {
+                    "optimizer.kind": "sgd",
+                    "optimizer.momentum": 0.9,
+                    "optimizer.nesterov": True,
+                    "optimizer.lr": 0.01,
+                },
                 "Adagrad": {"optimizer.kind": "adagrad"},
                 "RMSprop": {"optimizer.kind": "rmsprop"},
                 "Adam": {"optimizer.kind": "adam"},
