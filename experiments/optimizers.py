@@ -17,7 +17,7 @@ BASELINE = RunConfig(
     training=Training(max_steps=1600, val_every=160, monitor="loss"),
 )
 
-RATES = {"sgd": (0.02, 1.0), "adagrad": (0.01, 0.2), "rmsprop": (0.001, 0.02)}
+RATES = {"sgd": (0.02, 1.2), "adagrad": (0.01, 0.2), "rmsprop": (0.001, 0.02)}
 """Lowest and highest rate; Adam and AdamW have those of RMSprop."""
 
 
@@ -75,6 +75,7 @@ ablation = Ablation(
     direction="minimize",
     trials=16,
     seeds=10,
+    first_seed=3000,
     claims=(
         Beats(
             text="on sparse features Adagrad beats Adam, the next best, by log loss",
@@ -121,7 +122,7 @@ ablation = Ablation(
     caveats=(
         "Sparse features: a logistic model, one pass over 8,000 samples, about seven of 1,000 features on in each.",
         "MNIST-1D: four hidden layers, 20,000 samples from its generator, 11 passes over the 14,000 that train. Over "
-        "the 4,000 of the paper every optimizer overfits, and log loss ranks them by how early.",
+        "the 4,000 of the paper every optimizer overfits, and log loss ranks them by how early; this larger setting was chosen where it does not.",
         "With momentum the rates tried are a tenth of SGD's, so that lr / (1 - momentum) has the same range.",
     ),
 )

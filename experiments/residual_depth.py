@@ -4,7 +4,7 @@ import optuna
 
 from datamodules.digits import Digits
 from knobs.ablation import Ablation, Beats, Factor, NoDifference, Quick, Trend
-from knobs.config import RunConfig, Training
+from knobs.config import RunConfig, Training, Value
 from knobs.optimizers import SGD
 from knobs.schedules import Cosine
 from models.resnet import ResNet
@@ -17,7 +17,7 @@ BASELINE = RunConfig(
     training=Training(max_steps=450, val_every=45, clip_norm=1.0),
 )
 
-SKIPS = {
+SKIPS: dict[str, dict[str, Value]] = {
     "plain, default init": {"model.residual": False, "model.init": "default"},
     "plain": {"model.residual": False, "model.init": "kaiming"},
     "residual": {"model.residual": True, "model.init": "kaiming"},

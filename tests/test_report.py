@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from reported import NASTY_NAMES, copied, knobs, project, receipts, runs, write
 
+from knobs import definition
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reports")]
 
 SECTIONS = [
@@ -251,7 +253,7 @@ def test_bad_input(home: Path, report: Path, tmp_path: Path) -> None:
     told = next((home / "mlruns").rglob("definition.json"))
     text = told.read_text()
     try:
-        told.write_text(text.replace('"version": 1', '"version": 99'))
+        told.write_text(text.replace(f'"version": {definition.VERSION}', '"version": 99'))
         name = "tiny" if '"name": "tiny"' in text else "nasty" if '"name": "nasty"' in text else "search"
         done = knobs(home, "report", name)
         assert (done.code, "another version of knobs" in done.err) == (2, True), done.err
