@@ -122,8 +122,8 @@ ablation = Ablation(
     caveats=(
         "Sparse features: a logistic model, one pass over 8,000 samples, about seven of 1,000 features on in each.",
         "MNIST-1D: four hidden layers, 20,000 samples from its generator, 11 passes over the 14,000 that train. Over "
-        "the 4,000 of the paper every optimizer overfits, and log loss ranks them by how early; this larger setting was "
-        "chosen where it does not.",
+        "the 4,000 of the paper every optimizer overfits, and log loss ranks them by how early; this larger setting "
+        "was chosen where it does not.",
         "With momentum the rates tried are a tenth of SGD's, so that lr / (1 - momentum) has the same range.",
     ),
 )
