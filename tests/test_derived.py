@@ -18,7 +18,7 @@ from knobs.tracking import Tracker
 FILE = '''"""What can be read off a run?"""
 
 from datamodules.toy import Toy
-from knobs.ablation import Ablation, Beats, Computed, Derived, Exceeds, Factor, Recorded
+from knobs.ablation import Ablation, Beats, Computed, Derived, Exceeds, Factor, Recorded, Reference
 from knobs.config import RunConfig, Training
 from knobs.optimizers import SGD
 from knobs.schedules import Constant
@@ -55,6 +55,10 @@ ablation = Ablation(
     derived=(Derived(name="left", text="Last validation loss by the first.", of=fall, lower_is_better=True),),
     trials=1,
     seeds=5,
+    references=(
+        Reference(name="known", metric="derived/left", value=half, source="a half"),
+        Reference(name="known", metric="test/accuracy", value=0.25, source="a quarter"),
+    ),
     claims=(
         Beats(text="faster leaves less", metric="derived/left", better={"optimizer.lr": "0.3"},
               worse={"optimizer.lr": "0.001"}),
@@ -103,6 +107,8 @@ def test_verdicts_and_the_report(project: Path) -> None:
         "## Cells: left",
         "- `derived/left`: Last validation loss by the first.",
         "Nothing was tuned",
+        "- known, derived/left 0.5000: a half",
+        "- known, test/accuracy 0.2500: a quarter",
     ):
         assert line in text
     done = quick("report", "readings", "--check", store=project / "mlruns", cwd=project)

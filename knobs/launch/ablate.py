@@ -174,10 +174,11 @@ def _cell_state(work: CellWork) -> str:
 def _record_references(tracker: Tracker, name: str, ablation: Ablation, parent: str) -> None:
     """Numbers that are not trained here stand in the store like runs."""
     where = tracker.experiment(name)
-    there = {row.tags["knobs.reference"]: row for row in tracker.search("tags.`knobs.kind` = 'reference'", where)}
+    rows = tracker.search("tags.`knobs.kind` = 'reference'", where)
+    there = {(row.tags["knobs.reference"], metric): row for row in rows for metric in row.metrics}
     for reference in ablation.references:
         value = float(reference.value() if callable(reference.value) else reference.value)
-        old = there.get(reference.name)
+        old = there.get((reference.name, reference.metric))
         if old is not None and old.metrics.get(reference.metric) == value:
             continue
         tags = {

@@ -99,11 +99,11 @@ def _sample(tracker: Tracker, seeds: Sequence[Ran]) -> str:
 
 def _references(tracker: Tracker, where: str, told: Mapping[str, Any]) -> list[Line]:
     rows = tracker.search("tags.`knobs.kind` = 'reference'", where)
-    newest = {row.tags["knobs.reference"]: row for row in reversed(rows)}
+    newest = {(row.tags["knobs.reference"], metric): row for row in reversed(rows) for metric in row.metrics}
     return [
         Line(entry["name"], entry["metric"], row.metrics[entry["metric"]], entry["source"], row)
         for entry in told["references"]
-        if (row := newest.get(entry["name"])) is not None and entry["metric"] in row.metrics
+        if (row := newest.get((entry["name"], entry["metric"]))) is not None
     ]
 
 
