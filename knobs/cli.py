@@ -356,17 +356,22 @@ def main() -> None:
             sys.stdout.flush()
         finally:
             signals.settle()
-    except (KnobsError, InterruptedBySignal) as error:
-        print(f"knobs: {error}", file=sys.stderr)
-        code = error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
-    except Exception as error:
-        code = 4
-        text = without_password(f"a bug of ours: {type(error).__name__}: {error}")
-        print(f"knobs: {text}; see {_log_bug()}", file=sys.stderr)
+    except (Exception, InterruptedBySignal) as error:
+        code = _say_why(signals.behind(error))
     sys.exit(code)
+
+
+def _say_why(error: BaseException) -> int:
+    """One line on what ended the command, and its exit code."""
+    if isinstance(error, (KnobsError, InterruptedBySignal)):
+        print(f"knobs: {error}", file=sys.stderr)
+        return error.exit_code
+    text = without_password(f"a bug of ours: {type(error).__name__}: {error}")
+    print(f"knobs: {text}; see {_log_bug()}", file=sys.stderr)
+    return 4
 
 
 def _log_bug() -> Path:

@@ -52,6 +52,17 @@ def check() -> None:
         raise InterruptedBySignal(_State.received)
 
 
+def behind(error: BaseException) -> BaseException:
+    """The interruption that this error came of, else the error itself.
+
+    A library that is interrupted within a transaction may fail at cleaning up, and say that instead.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InterruptedBySignal):
+        cause = cause.__context__  # `raise ... from` sets it too
+    return cause or error
+
+
 @contextmanager
 def held() -> Iterator[None]:
     """Within, a signal is noted and nothing else; one that came raises at the end."""

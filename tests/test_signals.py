@@ -1,7 +1,9 @@
 """A signal at the worst instants changes neither what is saved nor how the command ends."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import ROOT
@@ -27,3 +29,40 @@ def test_a_signal_while_the_interpreter_ends_changes_no_exit_code(name: str) -> 
     command = [sys.executable, "-c", AT_THE_END.format(name=name)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 130, done.stderr
+
+
+IN_A_TRANSACTION = """
+import os, signal, sys
+import sqlalchemy
+from knobs import cli
+
+hit = False
+
+@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "before_cursor_execute")
+def _hit(_connection, _cursor, statement, *_):
+    global hit
+    if not hit and statement.strip().upper().startswith({statement!r}):
+        hit = True
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.argv = ["knobs", "study", "mnist1d_mlp", "--trials", "1", "--devices", "cpu:1"]
+try:
+    cli.main()
+finally:
+    print("hit", hit)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("statement", ["DROP TABLE", "CREATE TABLE", "INSERT INTO STUDIES", "SELECT"])
+def test_a_signal_within_a_transaction_is_an_interruption(tmp_path: Path, statement: str) -> None:
+    # on a DROP TABLE the migrations of MLflow's store clean up by one more statement, which then fails
+    store = {"KNOBS_MLRUNS": str(tmp_path / "store"), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", IN_A_TRANSACTION.format(statement=statement)]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **store}, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "hit True" in done.stdout, done.stderr
+    assert done.returncode == 130, done.stderr
+    assert "interrupted by signal 2" in done.stderr
+    assert not list(tmp_path.glob("knobs-bug-*"))
