@@ -87,6 +87,41 @@ ablation = Ablation(
 )
 '''
 
+MIXED = f'''"""Cells with spaces, steps and data of their own; one has nothing to tune."""
+{HEAD}
+
+def nuisance(trial, baseline):
+    if baseline.model.depth == 0:
+        return baseline
+    high = 0.5 if baseline.model.depth == 1 else 0.25
+    return baseline.with_knobs({{"optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, high, log=True)}})
+
+
+ablation = Ablation(
+    question="Which of three?",
+    claim="None.",
+    baseline=BASELINE,
+    factors=(
+        Factor("network", {{
+            "linear": {{"model.depth": 0}},
+            "one": {{"data.samples": 128}},
+            "two": {{"model.depth": 2, "training.max_steps": 16}},
+        }}),
+    ),
+    nuisance=nuisance,
+    metric="val/accuracy",
+    direction="maximize",
+    trials=3,
+    seeds=2,
+    claims=(),
+    references=(
+        Reference(name="a", metric="test/accuracy", value=0.50, source="x"),
+        Reference(name="b", metric="test/accuracy", value=0.52, source="y"),
+        Reference(name="c", metric="test/accuracy", value=0.54, source="z"),
+    ),
+)
+'''
+
 SEARCH = f'''"""Width and rate on a toy."""
 {HEAD}
 
@@ -110,7 +145,7 @@ def project(base: Path) -> Path:
         if not (folder / "made").exists():
             shutil.rmtree(folder, ignore_errors=True)
             write(folder)
-            for arguments in (("ablate", "tiny"), ("ablate", "nasty"), ("study", "search")):
+            for arguments in (("ablate", "tiny"), ("ablate", "nasty"), ("ablate", "mixed"), ("study", "search")):
                 done = knobs(folder, *arguments, "--devices", "cpu:1")
                 assert done.code == 0, done.err
             (folder / "made").touch()
@@ -119,7 +154,11 @@ def project(base: Path) -> Path:
 
 def write(folder: Path) -> None:
     """The content alone."""
-    for path, text in (("experiments/tiny", TINY), ("experiments/nasty", NASTY), ("studies/search", SEARCH)):
+    ablations = {"tiny": TINY, "nasty": NASTY, "mixed": MIXED}
+    for path, text in [
+        *((f"experiments/{name}", text) for name, text in ablations.items()),
+        ("studies/search", SEARCH),
+    ]:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{path}.py").write_text(text)
 

@@ -291,6 +291,19 @@ def test_nasty_names_break_out_of_nothing(home: Path, tmp_path: Path) -> None:
     assert knobs(home, "report", "nasty", "--check", "--out", str(report)).code == 0
 
 
+def test_cells_of_their_own_spaces_steps_and_data(home: Path) -> None:
+    done = knobs(home, "report", "mixed")
+    assert done.code == 0, done.err
+    text = (home / "mlruns" / "reports" / "mixed" / "report.md").read_text()
+    assert "in every cell but linear (nothing to tune)" in text
+    assert "(0.001 to 0.5, log: one; 0.001 to 0.25, log: two). Budget of every cell: 3 trials of 16 to 24 steps" in text
+    assert "all runs share code, data, packages, thread count, device and machine" in text  # data of one kind, that is
+    assert "`unknown`" not in text  # the trials of the linear cell are reused: theirs are the versions of the first
+    receipts_of = receipts(home / "mlruns" / "reports" / "mixed")["runs"]
+    assert sum(run["state"] == "reused" for run in receipts_of.values()) >= 2
+    assert len({run["cpu_capability"] for run in receipts_of.values()}) == 1
+
+
 def test_study_report(home: Path) -> None:
     done = knobs(home, "report", "search")
     assert done.code == 0, done.err

@@ -35,6 +35,7 @@ from knobs.report.panels import ordered_factor
 from knobs.report.receipts import Ledger, p_text, slug
 from knobs.report.record import AblationRecord, Ran
 from knobs.report.review import Finding
+from knobs.report.space import union
 from knobs.report.style import label
 from knobs.rulings import Ruling
 
@@ -155,11 +156,10 @@ def _figures(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger
     if any(len(seed.curve(record.metric)) > 1 for cell in record.cells for seed in cell.seeds):
         made["curves"] = lambda: curve_figures.learning_curves(record)
         ledger.figure("curves", "all seeds", f"{record.metric} at every validation: mean, lowest and highest seed")
-    knobs = {name: knob for cell in record.cells for name, knob in cell.space.items()}
-    if knobs:
+    if record.spaces:
         made["tuning"] = lambda: curve_figures.tuning(record)
         ledger.figure("tuning", "all trials", f"expected best {record.metric} of n trials")
-    for i, knob in enumerate(knobs.values(), 1):
+    for i, knob in enumerate((union(list(found)) for found in record.spaces.values()), 1):
         made[f"tuned-{i}"] = partial(curve_figures.nuisance, record, knob)
         ledger.figure(f"tuned-{i}", "all trials", f"{record.metric} over {knob.name}")
     return made
@@ -197,7 +197,9 @@ def _samples(record: AblationRecord) -> list[Section]:
     """What networks say, where their data set lets them speak."""
     said = [(cell.name, cell.sample) for cell in record.cells if cell.sample]
     blocks: list[Block] = [block for name, text in said for block in (Paragraph([Strong(name)]), Fence(text))]
-    about = Paragraph(["Made by the first seed of each cell; the rest are artifacts of their runs, `sample.txt`."])
+    about = Paragraph(
+        ["Made by the first seed of each cell; the rest are artifacts of their runs, ", Code("sample.txt"), "."]
+    )
     return [Section("Samples", [about, *blocks])] if said else []
 
 

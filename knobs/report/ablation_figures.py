@@ -184,7 +184,7 @@ def _references(axes: Axes, record: AblationRecord, *, vertical: bool, named: bo
     low, high = axes.get_xlim() if vertical else axes.get_ylim()
     groups: list[list[Line]] = []
     for line in lines if named else ():
-        near = groups and line.value - groups[-1][0].value < CLOSE * (high - low)
+        near = groups and line.value - groups[-1][-1].value < CLOSE * (high - low)
         groups[-1].append(line) if near else groups.append([line])
     for group in groups:
         name, value = short(", ".join(line.name for line in group), 34 if len(group) == 1 else 48), group[-1].value

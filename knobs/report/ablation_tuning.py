@@ -10,17 +10,22 @@ from knobs.report.content import picture, value_text
 from knobs.report.document import Block, Bullets, Code, Link, Paragraph, Parts, Picture, Table, joined
 from knobs.report.receipts import Ledger, slug
 from knobs.report.record import AblationRecord
+from knobs.report.space import Knob
 from knobs.report.style import label
 
 
 def tuning(record: AblationRecord, ledger: Ledger, figures: Mapping[str, object]) -> list[Block]:
     """The budget of every cell, what it found, and what more of it would find."""
-    knobs = {name: knob for cell in record.cells for name, knob in cell.space.items()}
-    if not knobs:
+    spaces = record.spaces
+    if not spaces:
         return [Paragraph(["Nothing was tuned: every knob is a level of a factor, or fixed."])]
-    spaces = joined([[Code(name), f" ({knob.text})"] for name, knob in sorted(knobs.items())])
+    untuned = [cell.name for cell in record.cells if not cell.space]
+    where = f" but {' / '.join(untuned)} (nothing to tune)" if untuned else ""
+    ranges = joined([[Code(name), f" ({_ranges(found)})"] for name, found in spaces.items()])
     told = record.told
-    budget = f"{told['trials']} trials of {told['steps']} steps, then {told['seeds']} fresh seeds with the best of them"
+    budget = (
+        f"{told['trials']} trials of {_steps(record)} steps, then {told['seeds']} fresh seeds with the best of them"
+    )
     rows: list[Sequence[Parts]] = []
     for cell in record.cells:
         ended = sum(trial.ended for trial in cell.trials)
@@ -34,26 +39,36 @@ def tuning(record: AblationRecord, ledger: Ledger, figures: Mapping[str, object]
         row.append(
             ["-" if best is None else ledger.number(f"{key}/best", best, trials_of(cell), how, metric_text(best))]
         )
-        for name in sorted(knobs):
+        for name in spaces:
             value = cell.winner.asked[0].get(name) if cell.winner else None
             row.append(_chosen(ledger, f"{key}/{name}", value, trials_of(cell)))
         rows.append(row)
-    head = ["cell", "trials", f"best {label(record.metric)}", *(f"best {name}" for name in sorted(knobs))]
+    head = ["cell", "trials", f"best {label(record.metric)}", *(f"best {name}" for name in spaces)]
     adaptive = "" if told["trials"] <= 1 else " Trial 0 is the baseline, the others were proposed by the sampler."
     blocks: list[Block] = [
-        Paragraph(["Tuned anew in every cell: ", *spaces, f". Budget of every cell: {budget}."]),
+        Paragraph([f"Tuned anew in every cell{where}: ", *ranges, f". Budget of every cell: {budget}."]),
         Table(head, rows),
         picture("tuning", f"Expected best {label(record.metric)} of n trials", _EXPECTED + adaptive),
     ]
-    for i, name in enumerate(knobs, 1):
+    for i, name in enumerate(spaces, 1):
         if f"tuned-{i}" in figures:
-            caption: Parts = [
-                "Every trial over ",
-                Code(name),
-                "; the axis is its whole space, the chosen value ringed.",
-            ]
+            whole = "all of its spaces" if len(spaces[name]) > 1 else "its whole space"
+            caption: Parts = ["Every trial over ", Code(name), f"; the axis is {whole}, the chosen value ringed."]
             blocks.append(Picture(f"tuned-{i}", f"{label(record.metric)} over {name}", caption))
     return blocks
+
+
+def _ranges(found: Mapping[Knob, Sequence[str]]) -> str:
+    """`0.001 to 0.3, log`; with the cells of each where there are several."""
+    if len(found) == 1:
+        return next(iter(found)).text
+    return "; ".join(f"{knob.text}: {' / '.join(names)}" for knob, names in found.items())
+
+
+def _steps(record: AblationRecord) -> str:
+    """`450`, or `1520 to 6000` where cells differ."""
+    counts = {int(run.row.params["training.max_steps"]) for run in record.runs} or {record.told["steps"]}
+    return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
 _EXPECTED = "What the best of n trials, drawn from those that ran, is expected to reach."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,10 @@ from knobs.report.record import AblationRecord, CellRecord, Line, Ran, StudyReco
 from knobs.report.space import Knob, knob_of
 from knobs.tracking import Row, Tracker
 
+REUSED = "knobs.reused_from"
+MOST_IDS = 100
+"""In one question to the store."""
+
 
 def load(tracker: Tracker, name: str) -> AblationRecord | StudyRecord:
     """The ablation or the study of this name. Raises `BadInputError` for an unknown one, or another version's."""
@@ -23,13 +27,13 @@ def load(tracker: Tracker, name: str) -> AblationRecord | StudyRecord:
     if told["kind"] == "ablation":
         cells = _cells(tracker, where, told)
         lines = _references(tracker, where, told)
-        packages, machines = _facts(tracker, [run.row for cell in cells for run in cell.runs])
+        packages, machines = _facts(tracker, [run for cell in cells for run in cell.runs])
         decided = _decided(tracker, parent)
         return AblationRecord(name, told, parent, readers, packages, machines, cells, lines, decided)
     rows = tracker.search(f"tags.`mlflow.parentRunId` = '{parent.id}' and tags.`knobs.kind` = 'trial'", where)
-    past = histories.read(tracker, rows)
-    trials = [Ran(f"t{int(row.tags['knobs.trial']):03d}", row, past[row.id]) for row in _by(rows, "knobs.trial")]
-    packages, machines = _facts(tracker, rows)
+    ran = _reader(tracker, rows)
+    trials = [ran(f"t{int(row.tags['knobs.trial']):03d}", row) for row in _by(rows, "knobs.trial")]
+    packages, machines = _facts(tracker, trials)
     return StudyRecord(name, told, parent, readers, packages, machines, trials, _space(told["space"], trials))
 
 
@@ -55,8 +59,20 @@ def _decided(tracker: Tracker, parent: Row) -> list[str]:
     return [str(entry["verdict"]) for entry in entries]
 
 
-def _facts(tracker: Tracker, rows: Sequence[Row]) -> list[dict[str, dict[str, str]]]:
+def _reader(tracker: Tracker, rows: Sequence[Row]) -> Callable[[str, Row], Ran]:
+    """What makes a `Ran` of a key and one of these rows: their histories, and whom the reused ones have them from."""
+    past = histories.read(tracker, rows)
+    known = {row.id: row for row in rows}
+    wanted = sorted({row.tags[REUSED] for row in rows if REUSED in row.tags} - known.keys())
+    for start in range(0, len(wanted), MOST_IDS):
+        ids = ", ".join(f"'{run}'" for run in wanted[start : start + MOST_IDS])
+        known |= {row.id: row for row in tracker.search(f"attributes.run_id IN ({ids})")}
+    return lambda key, row: Ran(key, row, past[row.id], known.get(row.tags.get(REUSED, "")))
+
+
+def _facts(tracker: Tracker, runs: Sequence[Ran]) -> list[dict[str, dict[str, str]]]:
     """Packages and machines by the hashes that runs carry, each read from one run that has it."""
+    rows = [run.trained or run.row for run in runs]
     found: list[dict[str, dict[str, str]]] = []
     for name in ("packages", "machine"):
         holders = {row.tags[f"knobs.{name}"]: row for row in rows if f"knobs.{name}" in row.tags}
@@ -78,12 +94,12 @@ def _cells(tracker: Tracker, where: str, told: Mapping[str, Any]) -> list[CellRe
         trials = [r for r in under if r.tags.get("knobs.kind") == "trial"]
         within = [r for r in _by(trials, "knobs.trial") if int(r.tags["knobs.trial"]) < told["trials"]]
         found.append((entry, within, _by(seeds, "knobs.seed")))
-    past = histories.read(tracker, [row for _, trials, seeds in found for row in (*trials, *seeds)])
+    ran = _reader(tracker, [row for _, trials, seeds in found for row in (*trials, *seeds)])
     cells = []
     for entry, trials, seeds in found:
         name = entry["name"]
-        tried = [Ran(f"{name}/t{int(row.tags['knobs.trial']):03d}", row, past[row.id]) for row in trials]
-        fresh = [Ran(f"{name}/s{row.tags['knobs.seed']}", row, past[row.id]) for row in seeds]
+        tried = [ran(f"{name}/t{int(row.tags['knobs.trial']):03d}", row) for row in trials]
+        fresh = [ran(f"{name}/s{row.tags['knobs.seed']}", row) for row in seeds]
         space, sample = _space(entry["space"], tried), _sample(tracker, fresh)
         cells.append(CellRecord(name, entry["levels"], tried, fresh, space, sample))
     return cells

@@ -13,6 +13,23 @@ from knobs.recorded import ENDED, FINISHED, metric_key
 from knobs.report.space import Knob, knob_of
 from knobs.tracking import Row
 
+MADE = frozenset(
+    {
+        "git_commit",
+        "git_dirty",
+        "diff",
+        "code",
+        "packages",
+        "machine",
+        "threads",
+        "device",
+        "device_name",
+        "torch",
+        "cpu_capability",
+    }
+)
+"""Tags that say how values came about: of a reused run, how they did in the run that was trained."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -23,6 +40,8 @@ class Ran:
     row: Row
     history: Mapping[str, Points]
     """Every recorded value by metric."""
+    trained: Row | None = None
+    """Of a reused run: the one whose values it has."""
 
     @property
     def state(self) -> str:
@@ -41,7 +60,8 @@ class Ran:
 
     def tag(self, name: str) -> str:
         """A `knobs.` tag; empty where the run has none."""
-        return self.row.tags.get(f"knobs.{name}", "")
+        made = self.trained if self.trained and name in MADE else self.row
+        return made.tags.get(f"knobs.{name}", "")
 
     def value(self, metric: str) -> float | None:
         """`val/accuracy`, `train/loss` at the chosen checkpoint; `test/accuracy` where the test split was read."""
@@ -144,6 +164,15 @@ class AblationRecord(Record):
     def factors(self) -> dict[str, list[str]]:
         """Levels by factor, in the definition's order."""
         return {factor["name"]: list(factor["levels"]) for factor in self.told["factors"]}
+
+    @property
+    def spaces(self) -> dict[str, dict[Knob, list[str]]]:
+        """By tuned knob: each space that it has, and the cells where it has that one."""
+        found: dict[str, dict[Knob, list[str]]] = {}
+        for cell in self.cells:
+            for name, knob in cell.space.items():
+                found.setdefault(name, {}).setdefault(knob, []).append(cell.name)
+        return dict(sorted(found.items()))
 
     @property
     def baseline(self) -> CellRecord:

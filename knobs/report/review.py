@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -90,8 +91,8 @@ def test_split(record: Record, runs: Sequence[Ran]) -> Finding:
 
 
 COMPARED: Mapping[str, Callable[[Ran], str]] = {
-    "code versions": lambda run: f"{run.tag('code')} ({_parts(run)})",
-    "data": lambda run: f"{run.tag('data_fingerprint')} ({run.row.params.get('data.kind', '')})",
+    "code versions": lambda run: run.tag("code"),
+    "data": lambda run: run.tag("data_fingerprint"),
     "torch versions": lambda run: run.tag("torch"),
     "package sets": lambda run: run.tag("packages"),
     "thread counts": lambda run: run.tag("threads"),
@@ -111,7 +112,7 @@ def mixed(runs: Sequence[Ran], ledger: Ledger) -> Finding:
             for value, count in sorted(values.items()):
                 key = f"review/mixed/{what}/{value}"
                 shown = ledger.number(key, count, "all runs", f"runs with this of several {what}")
-                texts.append([Code(value.partition(" (")[0][:12] or "unknown"), " (", shown, " runs)"])
+                texts.append([Code(value[:12] or "unknown"), " (", shown, " runs)"])
             found.append([f"{what}: ", *joined(texts)])
     title = "One code, one machine, one thread count"
     if not found:
@@ -139,16 +140,14 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _apart(what: str, runs: Sequence[Ran], read: Callable[[Ran], str]) -> dict[str, int]:
-    """Values and how many runs have each; code and data are compared among runs of one model and data set."""
-    counts: dict[str, dict[str, int]] = {}
+    """Values and how many runs have each; code is compared among runs of one model and data set, data among those
+    with the same knobs of it.
+    """
+    counts: dict[object, Counter[str]] = {}
     for run in runs:
-        value = read(run)
-        kind = value.partition(" (")[2] if what in ("code versions", "data") else ""
-        within = counts.setdefault(kind, {})
-        within[value] = within.get(value, 0) + 1
+        params = run.row.params
+        of_data = sorted(knob for knob in params.items() if knob[0].startswith("data."))
+        alike = {"code versions": (params.get("model.kind"), params.get("data.kind")), "data": tuple(of_data)}
+        counts.setdefault(alike.get(what), Counter())[read(run)] += 1
     several = [within for within in counts.values() if len(within) > 1]
     return {value: count for within in several for value, count in within.items()}
-
-
-def _parts(run: Ran) -> str:
-    return f"{run.row.params.get('model.kind', '')}, {run.row.params.get('data.kind', '')}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,15 @@ class Knob:
         if self.choices:
             return ", ".join(str(choice) for choice in self.choices)
         return f"{self.low:g} to {self.high:g}" + (", log" if self.log else "")
+
+
+def union(knobs: Sequence[Knob]) -> Knob:
+    """The smallest knob that holds all of these, one knob's in several spaces; there is at least one."""
+    first = knobs[0]
+    if first.choices:
+        return Knob(first.name, choices=tuple(dict.fromkeys(choice for knob in knobs for choice in knob.choices)))
+    low, high = min(knob.low for knob in knobs), max(knob.high for knob in knobs)
+    return Knob(first.name, low, high, all(knob.log for knob in knobs))
 
 
 def knob_of(name: str, told: Mapping[str, Any]) -> Knob:
