@@ -14,9 +14,8 @@ from models.mlp import MLP
 if TYPE_CHECKING:
     import optuna
 
-HELD = 200
-"""Validation samples of the tuned cells, which so train on 3,800 of the 4,000; the others need none."""
-EPOCH = 38
+EPOCH = 39
+"""Steps of 100 samples: 3,900 of the 4,000 train, in every cell; validation has the rest."""
 PUBLISHED = {"linear": 0.32, "MLP": 0.68, "CNN": 0.94, "GRU": 0.91, "human": 0.96}
 RERUN = {"linear": 0.315, "MLP": 0.651, "CNN": 0.923, "GRU": 0.891}
 """One run each: 6,000 steps of 100, Adam at 0.01, the last weights."""
@@ -26,7 +25,6 @@ def tuned(epochs: int, **knobs: Value) -> dict[str, Value]:
     """A level with one cycle of the learning rate over this many epochs."""
     steps = EPOCH * epochs
     return {
-        "data.validation": HELD,
         "training.max_steps": steps,
         "training.val_every": steps // 10,
         "training.label_smoothing": 0.1,
@@ -84,7 +82,7 @@ ablation = Ablation(
                 },
                 "same MLP, tuned": tuned(120, **MOMENTUM, model__residual=False),
                 "large MLP, tuned": tuned(
-                    100, **MOMENTUM, model__residual=False, model__depth=4, model__width=600, model__dropout=0.1
+                    100, **MOMENTUM, model__residual=False, model__depth=4, model__width=600, model__dropout=0.2
                 ),
                 "ResNet, tuned": tuned(
                     40, **ADAMW, model__kind="resnet", model__depth=3, model__width=32, model__dropout=0.2
@@ -105,8 +103,8 @@ ablation = Ablation(
     nuisance=nuisance,
     metric="val/accuracy",
     direction="maximize",
-    seeds=12,
-    first_seed=2000,
+    seeds=10,
+    first_seed=3000,
     claims=(
         *(
             Matches(
@@ -175,12 +173,13 @@ ablation = Ablation(
         "How to get 68% with an MLP, an open question in the data set's repository: not with its own recipe, which by "
         "6,000 steps has memorised the training split and gets 63 to 67%. Two layers of 100 (without its skip) get "
         "above 75 in fewer steps with SGD of momentum 0.9, peak rate 0.5, one cycle, weight decay, label smoothing.",
-        "The first four cells train on 3,900 samples for 6,000 steps and keep the last weights: nothing is chosen. "
-        f"The tuned ones train on {4000 - HELD:,}, their rate and weight decay chosen on {HELD} more; the published "
-        "table trained on 4,000.",
+        "Every cell trains on 3,900 samples, the published table did on 4,000. The first four keep their last weights "
+        "after 6,000 steps: nothing is chosen. The tuned ones have rate and weight decay chosen on 100 more samples.",
         "Widths, depths, epochs and ranges of the tuned cells were found in about 35 single runs whose accuracy on the "
         "published test split was looked at; it is the benchmark's only one, and flatters them a little. The 10,000 "
         "fresh samples are from a seed that no such run saw.",
+        "A first whole run held out 200 samples, and its large MLP, dropout 0.1, got 0.8225 on average of 12 other "
+        "seeds: 82% was undecided. Dropout 0.2 was then chosen, among 14 changes, on 1,000 held-out samples.",
         "The tolerance of four points was three before a trial at half the steps, where the CNN was 2.0 below.",
         "The published CNN reads each position by weights of its own. As many convolutions without strides, and a mean "
         "over positions, got 97.7% by the published recipe (one run): the digits move, and an average does not mind.",
