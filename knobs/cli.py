@@ -359,7 +359,9 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
-    except (Exception, InterruptedBySignal) as error:
+    except (KnobsError, InterruptedBySignal) as error:
+        code = _say_why(error)
+    except Exception as error:
         code = _say_why(signals.behind(error))
     sys.exit(code)
 

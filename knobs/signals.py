@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from knobs.errors import InterruptedBySignal
 
@@ -23,6 +23,8 @@ AGAIN_SECONDS = 1.0
 class _State:
     received: int | None = None
     holds = 0
+    thrown: ClassVar[list[BaseException]] = []
+    """Raised at any instant, where nothing has to be saved."""
 
 
 def install() -> None:
@@ -53,12 +55,13 @@ def check() -> None:
 
 
 def behind(error: BaseException) -> BaseException:
-    """The interruption that this error came of, else the error itself.
+    """The interruption that this error came of where nothing had to be saved, else the error itself.
 
-    A library that is interrupted within a transaction may fail at cleaning up, and say that instead.
+    A library that is interrupted within a transaction may fail at cleaning up, and say that instead. What fails while
+    an interrupted command saves is no such error.
     """
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, InterruptedBySignal):
+    while cause is not None and not any(cause is thrown for thrown in _State.thrown):
         cause = cause.__context__  # `raise ... from` sets it too
     return cause or error
 
@@ -83,7 +86,11 @@ def let_through() -> Iterator[None]:
     """Within a `held`, for what may take long and can be left at any instant: a signal raises at once."""
     with _holding(0):
         check()
-        yield
+        try:
+            yield
+        except InterruptedBySignal:
+            _State.thrown.clear()  # who holds has to save now
+            raise
 
 
 @contextmanager
@@ -104,7 +111,11 @@ def _note(signum: int, _frame: object) -> None:
 
 def _again(_signum: int, _frame: object) -> None:
     if not _State.holds:
-        check()
+        try:
+            check()
+        except InterruptedBySignal as error:
+            _State.thrown.append(error)
+            raise
 
 
 def _unraisable(what: Any) -> None:

@@ -60,6 +60,8 @@ def retry(call: Callable[[], T], failures: tuple[type[Exception], ...] = (), pat
         except KnobsError:
             raise
         except caught as error:
+            if (interruption := signals.behind(error)) is not error:
+                raise interruption from None
             text = first_line(error)
             if getattr(error, "error_code", "") in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 raise BadInputError(text) from None

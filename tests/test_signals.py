@@ -66,3 +66,43 @@ def test_a_signal_within_a_transaction_is_an_interruption(tmp_path: Path, statem
     assert done.returncode == 130, done.stderr
     assert "interrupted by signal 2" in done.stderr
     assert not list(tmp_path.glob("knobs-bug-*"))
+
+
+BEHIND = """
+import os, signal
+from knobs import signals
+from knobs.errors import InterruptedBySignal
+
+signals.install()
+
+def fails_at_cleaning_up(work):
+    try:
+        try:
+            work()
+        finally:
+            raise ValueError("clean-up")
+    except ValueError as error:
+        return type(signals.behind(error)).__name__
+
+def here():
+    os.kill(os.getpid(), signal.SIGINT)
+
+def held():
+    with signals.held():
+        here()
+
+def let_through():
+    with signals.ending(), signals.let_through():
+        here()
+
+print(fails_at_cleaning_up({work}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "told"), [("here", "InterruptedBySignal"), ("held", "ValueError"), ("let_through", "ValueError")]
+)
+def test_only_where_nothing_is_saved_a_failed_clean_up_is_an_interruption(work: str, told: str) -> None:
+    command = [sys.executable, "-c", BEHIND.format(work=work)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.strip() == told, done.stderr
