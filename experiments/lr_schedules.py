@@ -34,7 +34,7 @@ ablation = Ablation(
             "schedule",
             {
                 "constant": {"schedule.kind": "constant"},
-                "step": {"schedule.kind": "step"},
+                "step": {"schedule.kind": "step", "schedule.drops": 1},
                 "cosine": {"schedule.kind": "cosine"},
                 "one cycle": {"schedule.kind": "one_cycle"},
             },
@@ -46,6 +46,7 @@ ablation = Ablation(
     metric="val/accuracy",
     direction="maximize",
     seeds=20,
+    first_seed=2000,
     claims=(
         Beats(
             text="at the large rate 1.78 cosine decay helps",
@@ -69,9 +70,9 @@ ablation = Ablation(
             where={"optimizer.lr": "0.1"},
         ),
         Beats(
-            text="at 0.1 decay by steps hurts more than cosine decay: it takes more of the rate away",
+            text="at 0.1 decay by steps hurts, too",
             metric="test/accuracy",
-            better={"schedule": "cosine"},
+            better={"schedule": "constant"},
             worse={"schedule": "step"},
             where={"optimizer.lr": "0.1"},
         ),
@@ -87,6 +88,8 @@ ablation = Ablation(
         "is what tuning its rate would find.",
         "The network after the last step is tested, not the best that validation saw: where training ends is what a "
         "schedule changes.",
+        "Decay by steps: one drop to a tenth, at half of them. A first run, of other seeds, dropped at one and at two "
+        "thirds, and got 70.3% at 1.78 and 40.9% at 0.1: when to drop matters as much as whether.",
         "Plain SGD without momentum; 27 passes over 3,900 samples: validation, which chooses nothing here, has 100.",
     ),
 )

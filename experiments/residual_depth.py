@@ -105,6 +105,8 @@ ablation = Ablation(
     quick=Quick(trials=2, seeds=5, levels={"model.depth": ["1", "32"]}),
     caveats=(
         "A block has two weight layers: 32 blocks are 64 of them, beside stem and head. Dense, without normalisation.",
-        "Two small data sets and 450 steps; MNIST-1D as a vector of 40 numbers, 8 passes.",
+        "Two small data sets and 450 steps; MNIST-1D as a vector of 40 numbers, 8 passes. What depth costs a plain "
+        "network is paid in steps: on digits, 16 plain blocks with Kaiming's start fit 87% of the training split in "
+        "450, and above 99% in 1,800, or in 900 with a warm-up of 200 (five seeds each, tuned alike, tried once).",
     ),
 )
