@@ -7,21 +7,26 @@ from experiments import _telgarsky
 from knobs.ablation import Ablation, Beats, Computed, Exceeds, Factor, Match, Quick, Trend
 from knobs.config import RunConfig, Training
 from knobs.optimizers import SGD
-from knobs.schedules import Cosine
+from knobs.schedules import OneCycle
 from models.mlp import MLP
 
 BASELINE = RunConfig(
     model=MLP(depth=1, init="kaiming"),
     data=MNIST1D(batch_size=100),
-    optimizer=SGD(lr=0.1, momentum=0.9),
-    schedule=Cosine(warmup_steps=100),
-    training=Training(max_steps=1500, val_every=150, clip_norm=1.0),
+    optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-3),
+    schedule=OneCycle(),
+    training=Training(max_steps=2400, val_every=240, clip_norm=1.0, label_smoothing=0.1),
 )
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate, over two decades."""
-    return baseline.with_knobs({"optimizer.lr": trial.suggest_float("optimizer.lr", 0.01, 1.0, log=True)})
+    """The peak rate, and how much the weights decay."""
+    return baseline.with_knobs(
+        {
+            "optimizer.lr": trial.suggest_float("optimizer.lr", 0.02, 1.0, log=True),
+            "optimizer.weight_decay": trial.suggest_float("optimizer.weight_decay", 1e-4, 3e-3, log=True),
+        }
+    )
 
 
 ablation = Ablation(
@@ -40,6 +45,7 @@ ablation = Ablation(
     metric="val/accuracy",
     direction="maximize",
     seeds=10,
+    first_seed=2000,
     claims=(
         Beats(
             text="on MNIST-1D two layers beat one",
@@ -98,6 +104,8 @@ ablation = Ablation(
         "The trained networks have 15,000 parameters and a sawtooth of 17 intervals, which one layer of 3,749 units "
         "could follow as well: what depth wins there, it wins in training. Construction and bound are for 65 intervals "
         "and 40 parameters, where one layer cannot follow, however it is trained.",
+        "Regularised: weight decay, tuned, and label smoothing. A first run without, of other seeds, had one layer "
+        "first (67.9%, 63.5 with two): what depth is worth depends on what keeps it from memorising 3,500 samples.",
         "Equal parameters are not equal time: sixteen layers take about four times as long a step as one.",
     ),
 )
