@@ -92,6 +92,7 @@ ablation = Ablation(
                     **ADAMW,
                     model__kind="rnn",
                     model__cell="gru",
+                    model__depth=2,
                     model__width=48,
                     model__bidirectional=True,
                     model__readout="max",
@@ -101,8 +102,9 @@ ablation = Ablation(
         ),
     ),
     nuisance=nuisance,
-    metric="val/accuracy",
-    direction="maximize",
+    metric="val/loss",
+    direction="minimize",
+    shown="test/accuracy",
     seeds=10,
     first_seed=3000,
     claims=(
@@ -180,6 +182,8 @@ ablation = Ablation(
         "fresh samples are from a seed that no such run saw.",
         "A first whole run held out 200 samples, and its large MLP, dropout 0.1, got 0.8225 on average of 12 other "
         "seeds: 82% was undecided. Dropout 0.2 was then chosen, among 14 changes, on 1,000 held-out samples.",
+        "A second run, of the same ten seeds, chose by accuracy, where most trials of ResNet and GRU had 100 of 100; "
+        "its GRU of one layer got 0.9854, and 98% was undecided. Now trials are chosen by loss, two layers are tried.",
         "The tolerance of four points was three before a trial at half the steps, where the CNN was 2.0 below.",
         "The published CNN reads each position by weights of its own. As many convolutions without strides, and a mean "
         "over positions, got 97.7% by the published recipe (one run): the digits move, and an average does not mind.",
