@@ -20,6 +20,12 @@ MOST_LINES = 8
 CLOSE = 0.06
 """Part of an axis within which two labels would overlap."""
 
+ROW = 7.5
+"""Points from a label's row to the next."""
+
+DOTTED = (0, (1, 1.5))
+SMALL: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "color": MUTED, "fontsize": 6}
+
 
 def main(record: AblationRecord, rows: Sequence[CellNumbers]) -> Figure:
     """Lines with bands over an ordered factor where there is one, else intervals, a row a cell."""
@@ -59,7 +65,7 @@ def _lines(
         axes.set_title(short(level, 24))
         axes.grid(axis="y")
         style.log_if_wide(axes, values)
-        _references(axes, record, vertical=False, named=not apart)
+        _references(axes, record, named=not apart)
     for axes in every[len(panels) :]:
         axes.remove()
     x = short(by, 50) + (" (log)" if every[0].get_xscale() == "log" else "")
@@ -69,7 +75,7 @@ def _lines(
     else:
         every[0].set_xlabel(x)
         every[0].set_ylabel(label(record.shown))
-    style.legend(made, every[0])
+    style.legend(made, every[: len(panels)])
     return made
 
 
@@ -110,7 +116,7 @@ def _beside(positions: Sequence[float], index: int, aside: float, log: bool) -> 
 
 
 def _intervals(record: AblationRecord, rows: Sequence[CellNumbers]) -> Figure:
-    made = figure(0.75 + 0.2 * len(rows))
+    made = figure(0.75 + 0.2 * len(rows) + ROW / 72 * len(_cited(record)))
     axes = made.add_subplot()
     first = next(iter(record.factors))
     levels = record.factors[first]
@@ -134,7 +140,7 @@ def _intervals(record: AblationRecord, rows: Sequence[CellNumbers]) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(label(record.shown))
     axes.grid(axis="x")
-    _references(axes, record, vertical=True)
+    _upright_references(axes, record)
     return made
 
 
@@ -176,22 +182,44 @@ def heat(record: AblationRecord, rows: Sequence[CellNumbers], down: str, across:
     return made
 
 
-def _references(axes: Axes, record: AblationRecord, *, vertical: bool, named: bool = True) -> None:
-    """Dotted lines; those that lie close together share a label."""
-    lines = sorted((line for line in record.references if line.metric == record.shown), key=lambda line: line.value)
+def _cited(record: AblationRecord) -> list[Line]:
+    """References in the figure's metric, the lowest first."""
+    return sorted((line for line in record.references if line.metric == record.shown), key=lambda line: line.value)
+
+
+def _references(axes: Axes, record: AblationRecord, *, named: bool = True) -> None:
+    """Dotted lines across; those that lie close together share a label."""
+    lines = _cited(record)
     for line in lines:
-        (axes.axvline if vertical else axes.axhline)(line.value, color=MUTED, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
-    low, high = axes.get_xlim() if vertical else axes.get_ylim()
+        axes.axhline(line.value, color=MUTED, lw=0.8, ls=DOTTED, zorder=1)
+    low, high = axes.get_ylim()
     groups: list[list[Line]] = []
     for line in lines if named else ():
         near = groups and line.value - groups[-1][-1].value < CLOSE * (high - low)
         groups[-1].append(line) if near else groups.append([line])
     for group in groups:
-        name, value = short(", ".join(line.name for line in group), 34 if len(group) == 1 else 48), group[-1].value
-        look: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "color": MUTED, "fontsize": 6}
-        if vertical:
-            across = axes.get_xaxis_transform()
-            axes.annotate(name, (value, 1.0), xycoords=across, xytext=(1.5, 1), rotation=30, ha="left", **look)
-        else:
-            across = axes.get_yaxis_transform()
-            axes.annotate(name, (1.0, value), xycoords=across, xytext=(0, 1.5), ha="right", **look)
+        name = short(", ".join(line.name for line in group), 34 if len(group) == 1 else 48)
+        place: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "xytext": (0, 1.5), "ha": "right"}
+        axes.annotate(name, (1.0, group[-1].value), **place, **SMALL)
+
+
+def _upright_references(axes: Axes, record: AblationRecord) -> None:
+    """Dotted lines down, each with its name in a row of its own above: towards the middle, the outermost on top."""
+    lines = _cited(record)
+    for line in lines:
+        axes.axvline(line.value, color=MUTED, lw=0.8, ls=DOTTED, zorder=1)
+    middle = sum(axes.get_xlim()) / 2
+    left = [line for line in lines if line.value <= middle]
+    for row, line in enumerate([*lines[len(left) :], *reversed(left)]):
+        side = 0 if line in left else 1
+        leader: dict[str, Any] = {
+            "arrowstyle": "-",
+            "lw": 0.5,
+            "color": MUTED,
+            "shrinkA": 0,
+            "shrinkB": 0,
+            "relpos": (side, 0),
+        }
+        place: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "xytext": (2 - 4 * side, 1.5 + ROW * row)}
+        ha = "right" if side else "left"
+        axes.annotate(short(line.name, 34), (line.value, 1.0), **place, ha=ha, arrowprops=leader, **SMALL)

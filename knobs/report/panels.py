@@ -103,6 +103,5 @@ def finish(made: Figure, used: Sequence[tuple[Axes, Panel]], by: str, x: str, y:
         for axes, _ in used:
             axes.legend(loc="best")
         return made
-    fullest = max(used, key=lambda pair: len(pair[1].drawn))[0]
-    style.legend(made, fullest, short(by, 40), columns=6)
+    style.legend(made, [axes for axes, _ in used], short(by, 40), columns=6)
     return made

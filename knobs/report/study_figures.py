@@ -48,7 +48,7 @@ def history(record: StudyRecord) -> Figure:
     axes.set_xlabel("trial")
     axes.set_ylabel(label(record.metric))
     axes.grid(axis="y")
-    style.legend(made, axes, columns=2)
+    style.legend(made, [axes], columns=2)
     return made
 
 
@@ -141,7 +141,7 @@ def curves(record: StudyRecord, drawn: Sequence[tuple[str, Ran]]) -> Figure:
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(label(record.metric))
     axes.grid(axis="y")
-    style.legend(made, axes, columns=3)
+    style.legend(made, [axes], columns=3)
     return made
 
 

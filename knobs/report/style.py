@@ -168,9 +168,13 @@ def short(text: str, most: int = 28) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def legend(made: Figure, axes: Axes, title: str = "", columns: int = 4) -> None:
-    """Above the figure, in one or more rows."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend(made: Figure, panels: Iterable[Axes], title: str = "", columns: int = 4) -> None:
+    """Above the figure, in one or more rows: every label that some panel has, once."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(text, handle)
+    handles, labels = list(found.values()), list(found)
     if len(labels) > 1 or title:
         widest = max(len(text) for text in labels)
         fit = max(1, min(columns, len(labels), 52 // (widest + 6)))
