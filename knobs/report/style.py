@@ -128,13 +128,20 @@ def ordered_axis(axes: Axes, positions: Sequence[float], names: Sequence[str]) -
     axes.set_xticks(list(positions), list(names))
 
 
+MOST_DIGITS = 24
+"""Characters of all tick labels that fit below a panel of half a column."""
+
+
 def log_axis(axis: Axis, low: float, high: float) -> None:
-    """Plain numbers as ticks: powers of ten, and 2 and 5 times them where there are few."""
+    """Plain numbers as ticks: powers of ten, and 2 and 5, or 3, times them where there are few and they fit."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     apart = max(1, (last - first) // 6)  # no more than seven or so
     decades = range(first, last + 1, apart)
-    steps = (1, 2, 5) if math.log10(high / low) < 1.7 else (1,)
-    ticks = [tick for d in decades for s in steps if low * 0.999 <= (tick := s * 10.0**d) <= high * 1.001]
+    ticks: list[float] = []
+    for steps in ((1, 2, 5), (1, 3), (1,)) if math.log10(high / low) < 1.7 else ((1,),):
+        ticks = [tick for d in decades for s in steps if low * 0.999 <= (tick := s * 10.0**d) <= high * 1.001]
+        if sum(len(f"{tick:g}") for tick in ticks) <= MOST_DIGITS:
+            break
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     between = [s * 10.0**d for d in decades for s in range(2, 10)] if apart == 1 else []
