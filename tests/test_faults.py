@@ -75,6 +75,19 @@ def test_a_worker_killed_one_stopped_and_some_told_to_end(undisturbed: Undisturb
     assert int(one.tags["knobs.attempt"]) + int(other.tags["knobs.attempt"]) >= 5
 
 
+def test_a_worker_whose_last_word_and_end_are_heard_together(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    study = fork(*STUDY, "--devices", "cpu:1", project=undisturbed.project, store=store, **SLOW)
+    until(lambda: trains(study), what="a trial")
+    told = study.workers()
+    os.kill(study.process.pid, signal.SIGSTOP)  # so that both are there when it listens again
+    hit(told, signal.SIGTERM)
+    until(lambda: not any(map(alive, told)), 30, "the worker to end")
+    os.kill(study.process.pid, signal.SIGCONT)
+    ended(study)
+    audit("quick", project=undisturbed.project, store=store, want=undisturbed.want)
+
+
 def test_four_deaths_and_a_trial_is_lost_but_the_drivers_own_do_not_count(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:

@@ -146,6 +146,8 @@ class Driver:
         )
 
     def _handle(self, worker: Worker, message: Any) -> None:
+        if worker not in self.pool.workers:  # replaced at its last word; that it is lost came with that
+            return
         match message:
             case ("ready", dict() as environment):
                 self._environments[worker] = environment
