@@ -67,7 +67,8 @@ def _ranges(found: Mapping[Knob, Sequence[str]]) -> str:
 
 def _steps(record: AblationRecord) -> str:
     """`450`, or `1520 to 6000` where cells differ."""
-    counts = {int(run.row.params["training.max_steps"]) for run in record.runs} or {record.told["steps"]}
+    known = [run.row.params.get("training.max_steps") for run in record.runs]  # one that was cut off early has none
+    counts = {int(steps) for steps in known if steps} or {record.told["steps"]}
     return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
