@@ -1,38 +1,38 @@
-# Everything works from a fresh clone: each target makes .venv where it is missing.
+# Every target works from a fresh clone: it makes .venv if there is none.
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test quick check bench torture experiments gallery clean
 
-demo: .venv/installed ## a real study on real data, then where to look
+demo: .venv/installed ## run a small study on real data and print where to look at it
 	$(BIN)/knobs study mnist1d_mlp --trials 20 --devices cpu:2
 
-test: .venv/developing ## all tests, on every core
+test: .venv/developing ## run all tests on every core
 	$(BIN)/pytest -n auto --dist loadgroup
 
-quick: .venv/developing ## the tests that take seconds
+quick: .venv/developing ## run the tests that take seconds
 	$(BIN)/pytest -m "not slow" -n auto --dist loadgroup
 
-check: .venv/developing ## lint, format, types, the one-way house
+check: .venv/developing ## check style, format, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/developing ## speed, side by side with hand-written loops (quiet machine, please)
-	$(BIN)/python -m benchmarks
+bench: .venv/developing ## measure speed against hand-written loops, on a quiet machine (PARTS=step_cost,startup for some)
+	$(BIN)/python -m benchmarks.speed $(if $(PARTS),--only $(PARTS))
 
-torture: .venv/developing ## random kills and signals, counted
-	$(BIN)/python benchmarks/torture.py
+torture: .venv/developing ## send random kills and signals and check the records
+	$(BIN)/python -m benchmarks.torture
 
-experiments: .venv/installed ## every ablation at full size, its report and the gallery; QUICK=1 for the small presets
-	$(BIN)/python docs/experiments.py $(if $(QUICK),--quick)
+experiments: .venv/installed ## run every ablation at full size, its report and the gallery (QUICK=1 for the small presets)
+	$(BIN)/python scripts/experiments.py $(if $(QUICK),--quick)
 
-gallery: .venv/installed ## the README's reports, from experiments/reports
-	$(BIN)/python docs/gallery.py
+gallery: .venv/installed ## rewrite the README's gallery from experiments/reports
+	$(BIN)/python scripts/gallery.py
 
-clean: ## everything that git does not know, records excepted
+clean: ## remove every file that git does not track, except the records in mlruns
 	git clean -fdxq -e mlruns
 
 .venv/installed: pyproject.toml constraints.txt

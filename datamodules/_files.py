@@ -1,4 +1,4 @@
-"""Reading the tables that are committed beside this file, each checked against its checksum."""
+"""Read the tables in `data/` and check each against its checksum."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import io
 import zlib
 from pathlib import Path
 
-from knobs.errors import BadInputError
+from knobs import BadInputError
 
 FOLDER = Path(__file__).resolve().parent / "data"
 
@@ -17,11 +17,11 @@ SHA256 = {
     "nyse": "79adf3649c3a69d4a194f631953d28885183580ce60d09f306c07c5fe99ce7a1",
     "credit_default": "31492042b2dc057abe36b7795c190e985b6d91d11253c8154a0866c7aedd7a54",
 }
-"""Of the uncompressed CSV: the same whatever compressor wrote the file."""
+"""Checksums of the uncompressed CSV, which do not depend on the compressor."""
 
 
 def read_table(name: str, folder: Path = FOLDER) -> dict[str, list[str]]:
-    """Each column of `<name>.csv.gz`, as text, by its header. Raises `BadInputError` for a missing or altered file."""
+    """Return each column of `<name>.csv.gz` as text, by header. Raise `BadInputError` if it is missing or altered."""
     path = folder / f"{name}.csv.gz"
     try:
         content = gzip.decompress(path.read_bytes())

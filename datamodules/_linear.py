@@ -1,4 +1,4 @@
-"""The exact solution of linear regression, and which targets a trained network is held against."""
+"""The exact solution of linear regression."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from knobs.data import Array
+    from knobs import Array
 
 Evaluation = Literal["noisy", "truth", "exact"]
+"""Targets that a trained network is evaluated against."""
 
 
 def least_squares(x: Array, y: Array) -> tuple[Array, Array]:
-    """Weights (features, outputs) and intercepts (outputs,) that satisfy the normal equations, in float64.
+    """Return the weights (features, outputs) and intercepts (outputs,) that solve the normal equations, in float64.
 
-    x: (n, features), y: (n, outputs). Solved by an orthogonal decomposition, which loses fewer digits than X'X does.
+    x: (n, features), y: (n, outputs). An orthogonal decomposition loses fewer digits than X'X.
     """
     columns = np.column_stack([x.astype(np.float64), np.ones(len(x))])
     solution = np.linalg.lstsq(columns, y.astype(np.float64), rcond=None)[0]
@@ -23,5 +24,5 @@ def least_squares(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def predict(x: Array, solution: tuple[Array, Array]) -> Array:
-    """(n, features) to (n, outputs), in float64."""
+    """Return the predictions (n, outputs) for x (n, features), in float64."""
     return np.asarray(x.astype(np.float64) @ solution[0] + solution[1])

@@ -1,4 +1,4 @@
-"""The adding problem: the sum of two marked numbers in a long sequence, which only a memory can give."""
+"""The adding problem: the sum of two marked numbers in a long sequence, a test of memory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from knobs.config import Count, DataConfig, part
-from knobs.data import DataSpec, Split, Splits
+from knobs import Count, DataConfig, DataSpec, Split, Splits, part
 
 
 @part
 class Adding(DataConfig):
     """Hochreiter & Schmidhuber 1997, section 5.4: each step has a number, uniform in [0, 1], and a marker, 0 or 1.
 
-    Two steps are marked, one in each half of the sequence, and the target is the sum of their numbers. Whoever knows
-    nothing but the mean, 1, has the mean squared error 1/6, the variance of the target. Inputs show the numbers centred
-    and at variance 1, (u - 1/2) * sqrt(12), as networks like them; the target is the sum of the u themselves.
+    Two steps are marked, one in each half of the sequence, and the target is the sum of their numbers. A model that
+    predicts the mean, 1, has the mean squared error 1/6, the variance of the target. Inputs hold the numbers centred
+    and at variance 1, (u - 1/2) * sqrt(12); the target is the sum of the u themselves.
     """
 
     steps: Annotated[int, Field(ge=2)] = 50
@@ -25,22 +24,22 @@ class Adding(DataConfig):
     samples: Annotated[int, Field(ge=10)] = 20_000
     """Training sequences."""
     evaluation: Count = 1000
-    """Sequences for validation, and as many for test."""
+    """Sequences of the validation split, and of the test split."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Fixes numbers and markers."""
 
     def spec(self) -> DataSpec:
-        """A sequence of two features; one number to predict."""
+        """Return the spec: a sequence of two features; one number to predict."""
         return DataSpec(task="regression", layout="sequence", shape=(self.steps, 2), outputs=1, metric="r2")
 
     def load(self) -> Splits:
-        """Draw the three splits one after the other."""
+        """Draw the three splits in turn."""
         random = np.random.default_rng(self.seed)
         train, val, test = (self._draw(random, rows) for rows in (self.samples, self.evaluation, self.evaluation))
         return Splits(train=train, val=val, test=test)
 
     def _draw(self, random: np.random.Generator, rows: int) -> Split:
-        """x: (rows, steps, 2), number and marker; y: (rows, 1)."""
+        """Draw x (rows, steps, 2), number and marker, and y (rows, 1)."""
         numbers = random.random((rows, self.steps))
         half, row = self.steps // 2, np.arange(rows)
         first, second = random.integers(0, half, rows), random.integers(half, self.steps, rows)

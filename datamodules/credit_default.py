@@ -9,30 +9,30 @@ from pydantic import Field
 
 from datamodules._files import read_table
 from datamodules._splits import stratified
-from knobs.config import DataConfig, part
-from knobs.data import DataSpec, Split, Splits
+from knobs import DataConfig, DataSpec, Split, Splits, part
 
 
 @part
 class CreditDefault(DataConfig):
-    """Who fails to pay next month (22% do): limit, sex, education, marriage, age, six months of payments (Yeh 2016)."""
+    """Clients who fail to pay next month (22%): limit, sex, education, marriage, age, six months of payments (Yeh
+    2016)."""
 
     scaling: Literal["standard", "quantile"] = "standard"
-    """standard: mean 0 and standard deviation 1; quantile: each feature's ranks mapped to a standard normal. Both learn
-    from the training split alone."""
+    """standard: mean 0 and standard deviation 1. quantile: each feature's ranks mapped to a standard normal. Both use
+    the training split only."""
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
-    """Part of the clients held for validation."""
+    """Fraction of the clients in the validation split."""
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
-    """Part of the clients held for test."""
+    """Fraction of the clients in the test split."""
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Fixes which clients go where; classes keep their shares."""
+    """Fixes the split of each client. Classes keep their shares."""
 
     def spec(self) -> DataSpec:
-        """23 numbers a client; one output."""
+        """Return the spec: 23 numbers per client; one output, 1 for default."""
         return DataSpec(task="binary", layout="vector", shape=(23,), outputs=1, metric="auroc")
 
     def load(self) -> Splits:
-        """Read the table, split it, and scale it by the training split's statistics."""
+        """Read the table, split it and scale it by the training split's statistics."""
         from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
         columns = {name: np.array(texts, dtype=np.float64) for name, texts in read_table("credit_default").items()}

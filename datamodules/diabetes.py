@@ -8,31 +8,32 @@ import numpy as np
 from pydantic import Field
 
 from datamodules._linear import least_squares, predict
-from knobs.config import DataConfig, part
-from knobs.data import DataSpec, Split, Splits
+from knobs import DataConfig, DataSpec, Split, Splits, part
 
 
 @part
 class Diabetes(DataConfig):
-    """Age, sex, body mass index, blood pressure and six serum values against progression after a year (Efron et al.
-    2004). Inputs and target have mean 0 and standard deviation 1 on the training split."""
+    """Age, sex, body mass index, blood pressure and six serum values against progression after a year.
+
+    Efron et al. 2004. Inputs and target have mean 0 and standard deviation 1 on the training split.
+    """
 
     validation: Annotated[float, Field(gt=0, lt=0.4)] = 0.2
-    """Part of the patients held for validation."""
+    """Fraction of the patients in the validation split."""
     test: Annotated[float, Field(gt=0, lt=0.4)] = 0.2
-    """Part of the patients held for test."""
+    """Fraction of the patients in the test split."""
     evaluation: Literal["noisy", "exact"] = "noisy"
-    """Targets of validation and test. noisy: as measured; exact: what least squares on the training split predicts,
-    so that rmse is the distance to the exact solution."""
+    """Targets of validation and test. noisy: as measured. exact: the predictions of least squares on the training
+    split, so that rmse is the distance to the exact solution."""
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Fixes which patients go where."""
+    """Fixes the split of each patient."""
 
     def spec(self) -> DataSpec:
-        """Ten features; one target."""
+        """Return the spec: ten features; one target."""
         return DataSpec(task="regression", layout="vector", shape=(10,), outputs=1, metric="rmse")
 
     def load(self) -> Splits:
-        """Read, split at random, scale by the training split."""
+        """Read the table, split it at random and scale it by the training split."""
         from sklearn.datasets import load_diabetes
 
         bunch = load_diabetes(scaled=False)

@@ -8,32 +8,31 @@ import numpy as np
 from pydantic import Field
 
 from datamodules._splits import stratified
-from knobs.config import DataConfig, part
-from knobs.data import DataSpec, Split, Splits
+from knobs import DataConfig, DataSpec, Split, Splits, part
 
 
 @part
 class Digits(DataConfig):
-    """Images of 17 grey levels (Alpaydin & Kaynak 1998), ten classes, split at random with classes in proportion."""
+    """Images of 17 grey levels (Alpaydin & Kaynak 1998), ten classes. The random split keeps each class's share."""
 
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
-    """Part of the images held for validation."""
+    """Fraction of the images in the validation split."""
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
-    """Part of the images held for test."""
+    """Fraction of the images in the test split."""
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Fixes which images go where."""
+    """Fixes the split of each image."""
 
     flat: bool = False
-    """Give the 64 pixels as a vector, for networks of dense layers; off: an image."""
+    """Give the 64 pixels as a vector, for networks of dense layers. Off: an image."""
 
     def spec(self) -> DataSpec:
-        """One channel of 8 by 8, or 64 pixels where flat; ten classes."""
+        """Return the spec: one channel of 8 by 8, or 64 pixels if flat; ten classes."""
         if self.flat:
             return DataSpec(task="multiclass", layout="vector", shape=(64,), outputs=10, metric="accuracy")
         return DataSpec(task="multiclass", layout="image", shape=(1, 8, 8), outputs=10, metric="accuracy")
 
     def load(self) -> Splits:
-        """Read the images; subtract the mean and divide by the standard deviation of the training pixels."""
+        """Read the images, subtract the mean of the training pixels and divide by their standard deviation."""
         from sklearn.datasets import load_digits
 
         bunch = load_digits()

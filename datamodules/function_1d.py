@@ -1,4 +1,4 @@
-"""A function of one number, by name: smooth, kinked, steep or local; what one hidden layer must draw."""
+"""A named function of one number, smooth, kinked, steep or local, for one hidden layer to approximate."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from knobs.config import Count, DataConfig, NonNegative, part
-from knobs.data import Array, DataSpec, Split, Splits
-from knobs.errors import BadInputError
+from knobs import Array, BadInputError, Count, DataConfig, DataSpec, NonNegative, Split, Splits, part
 
 HALF_WIDTH = 3.0**0.5
-"""Inputs lie within +- this: uniform there, they have standard deviation 1."""
+"""Inputs are uniform within +- this, so their standard deviation is 1."""
 
 
 def evaluate(target: str, x: Array) -> Array:
-    """The function of this name; each has a range of about 2."""
+    """Return the values of the function of this name at x. Each function has a range of about 2."""
     u = np.asarray(x, dtype=np.float64) / HALF_WIDTH
     if target == "sine":
         return np.asarray(np.sin(2.0 * np.pi * u))
@@ -31,18 +29,17 @@ def evaluate(target: str, x: Array) -> Array:
 
 @part
 class Function1D(DataConfig):
-    """Inputs uniform in +- the root of 3; validation and test are free of noise, so that rmse is the error of the
-    approximation."""
+    """Inputs are uniform within +- sqrt(3). Validation and test have no noise, so rmse is the approximation error."""
 
     batch_size: Count = 64
-    """Samples in each optimizer step; the last, incomplete batch of an epoch is left out."""
+    """Samples in each optimizer step. The last, incomplete batch of an epoch is left out."""
     target: Literal["sine", "abs", "step", "bump", "chirp"] = "sine"
-    """sine: two periods; abs: a kink at 0; step: from -1 to 1 over a hundredth of the range; bump: a narrow Gaussian;
+    """sine: two periods. abs: a kink at 0. step: from -1 to 1 over a hundredth of the range. bump: a narrow Gaussian.
     chirp: a sine whose frequency grows outward."""
     samples: Count = 512
     """Training samples, evenly spaced."""
     held: Count = 1000
-    """Samples of the validation split, and as many of the test split, drawn at random."""
+    """Samples of the validation split, and of the test split, drawn at random."""
     noise: NonNegative = 0.0
     """Standard deviation of noise on the training targets."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -53,15 +50,15 @@ class Function1D(DataConfig):
             raise BadInputError(f"data.samples = {self.samples}: two ends of the range need at least 2")
 
     def spec(self) -> DataSpec:
-        """One feature; one target."""
+        """Return the spec: one feature; one target."""
         return DataSpec(task="regression", layout="vector", shape=(1,), outputs=1, metric="rmse")
 
     def load(self) -> Splits:
-        """Evaluate the function."""
+        """Draw the inputs and evaluate the function."""
         random = np.random.default_rng(self.seed)
         grid = np.linspace(-HALF_WIDTH, HALF_WIDTH, self.samples).astype(np.float32)
         drawn = random.uniform(-HALF_WIDTH, HALF_WIDTH, 4 * self.held).astype(np.float32)
-        held = np.setdiff1d(drawn, grid)  # no input twice, none of the training split
+        held = np.setdiff1d(drawn, grid)  # drops duplicates and inputs of the training split
         held = random.permutation(held)[: 2 * self.held]
         if len(held) < 2 * self.held:
             raise BadInputError(f"data.held = {self.held}: so many different inputs cannot be drawn in 32 bits")

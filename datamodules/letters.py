@@ -1,4 +1,4 @@
-"""Letters: the next character of 435,000, English prose from PyTorch's own documentation."""
+"""Letters: predict the next of 435,000 characters, English prose from PyTorch's own documentation."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from knobs.config import Count, DataConfig, part
-from knobs.data import DataSpec, Split, Splits
-from knobs.errors import BadInputError
+from knobs import BadInputError, Count, DataConfig, DataSpec, Split, Splits, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import nn
 
-    from knobs.data import Array
+    from knobs import Array
 
 SOURCES = (
     "_torch_docs.py",
@@ -40,43 +38,42 @@ SOURCES = (
 """Files and folders of the package `torch` whose texts are read, in this order."""
 
 ALPHABET = "\n abcdefghijklmnopqrstuvwxyz.,'-()"
-"""A token is a character's place in this; one paragraph a line."""
+"""A token is a character's position here. Each paragraph is one line."""
 
 LIKE = str.maketrans({'"': "'", ":": ",", ";": ",", "/": "-"})
-"""Characters outside the alphabet, and what is read in their place; a paragraph with any other is left out."""
+"""Replacements of characters outside the alphabet. A paragraph with any other such character is left out."""
 
 FEWEST = 60
-"""A paragraph of fewer characters is a heading or a list's item."""
+"""Minimum length of a paragraph; shorter ones are headings or list items."""
 
 PROMPT = "the gradient of the "
 SAMPLED = 400
-"""Characters that follow it in a sample."""
+"""Characters that a sample adds to the prompt."""
 TEMPERATURE = 0.7
-"""Below 1 a sample keeps to what is likely."""
+"""Below 1, samples prefer likely characters."""
 
 
 @part
 class Letters(DataConfig):
-    """Windows of a text, one after the other: at each character the next one is to be told from those before it.
+    """Consecutive windows of a text. At each character the task is to predict the next one from those before it.
 
     The text is the prose of PyTorch's docstrings: whole paragraphs of sentences, lower-case, without code, mathematics
-    and repeated paragraphs. What the standard library ships (`pydoc_data.topics`) differs between Python versions, and
-    the texts that do not are too short; torch is the one package that this project pins to a minor release, and its
-    version is part of a run's identity anyway. The splits are contiguous parts of the text, in the order train, val,
-    test.
+    and repeated paragraphs. The texts of the standard library (`pydoc_data.topics`) differ between Python versions or
+    are too short. This project pins torch to a minor release, and its version is part of a run's identity anyway. The
+    splits are contiguous parts of the text, in the order train, val, test.
     """
 
     batch_size: Count = 32
-    """Windows in each optimizer step; the last, incomplete batch of an epoch is left out."""
+    """Windows in each optimizer step. The last, incomplete batch of an epoch is left out."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 64
-    """Characters of a window; nothing is remembered from one window to the next."""
+    """Characters in a window. A network starts each window without memory of the one before."""
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    """Part of the text held for validation."""
+    """Fraction of the text in the validation split."""
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    """Part of the text held for test."""
+    """Fraction of the text in the test split."""
 
     def spec(self) -> DataSpec:
-        """`steps` characters, as tokens; the next one at each."""
+        """Return the spec: `steps` characters as tokens; the next character is the target of each."""
         return DataSpec(
             task="multiclass",
             layout="sequence",
@@ -88,7 +85,7 @@ class Letters(DataConfig):
         )
 
     def load(self) -> Splits:
-        """Cut the text into three parts, and each into windows that share no character."""
+        """Cut the text into three parts, and each part into windows that share no character."""
         tokens = encode(text())
         held, tested = round(self.validation * len(tokens)), round(self.test * len(tokens))
         ends = [0, len(tokens) - held - tested, len(tokens) - tested, len(tokens)]
@@ -96,7 +93,7 @@ class Letters(DataConfig):
         return Splits(train=train, val=val, test=test)
 
     def sample(self, network: nn.Module) -> str:
-        """A continuation of `PROMPT`, drawn character by character; the network sees the last `steps` of them."""
+        """Return a continuation of `PROMPT`, drawn character by character from the network on the last `steps`."""
         import torch
 
         device = next(network.parameters()).device
@@ -109,7 +106,7 @@ class Letters(DataConfig):
         return "".join(ALPHABET[token] for token in tokens)
 
     def _windows(self, tokens: Array) -> Split:
-        count = (len(tokens) - 1) // self.steps  # the last one's target is one character further
+        count = (len(tokens) - 1) // self.steps  # the last target is one character further
         if not count:
             raise BadInputError(f"data.steps = {self.steps}: a split has {len(tokens)} characters only")
         inputs = tokens[: count * self.steps].reshape(count, self.steps, 1)
@@ -118,17 +115,17 @@ class Letters(DataConfig):
 
 
 def encode(characters: str) -> Array:
-    """Tokens of a text in the alphabet: (characters,) int64."""
+    """Return the tokens of a text in the alphabet: (characters,) int64."""
     return np.array([ALPHABET.index(character) for character in characters], dtype=np.int64)
 
 
 def text() -> str:
-    """The whole text, one paragraph a line. Found without importing torch."""
+    """Return the whole text, one paragraph per line. Read the files of torch without importing it."""
     found = importlib.util.find_spec("torch")
     assert found is not None
     assert found.origin is not None
     root = Path(found.origin).parent
-    paragraphs: dict[str, None] = {}  # in order, each once
+    paragraphs: dict[str, None] = {}  # ordered, without duplicates
     for source in SOURCES:
         path = root / source
         files = path.rglob("*.py") if path.is_dir() else [path]
@@ -139,7 +136,7 @@ def text() -> str:
 
 
 def _strings(path: Path) -> Iterator[str]:
-    """The string literals of a module that span lines, in their order: docstrings for the most part."""
+    """The string literals of a module that span lines, in order; most are docstrings."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     inner = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     found = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in inner]
@@ -149,7 +146,7 @@ def _strings(path: Path) -> Iterator[str]:
 
 
 def _prose(string: str) -> Iterator[str]:
-    """The paragraphs of a docstring that are sentences and, but for marks of emphasis, in the alphabet."""
+    """The paragraphs of a docstring that are sentences and, without marks of emphasis, in the alphabet."""
     for block in re.split(r"\n\s*\n", inspect.cleandoc(string)):
         plain = re.sub(r":(?!math)\w+:`~?\.?([^`<]*?)(?: <[^`]*>)?`", r"\1", " ".join(block.split()))
         plain = plain.replace("`", "").replace("*", "")

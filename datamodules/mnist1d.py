@@ -10,38 +10,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from knobs.config import Count, DataConfig, NonNegative, part
-from knobs.data import DataSpec, Split, Splits
-from knobs.errors import BadInputError
+from knobs import BadInputError, Count, DataConfig, DataSpec, NonNegative, Split, Splits, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from knobs.data import Array
+    from knobs import Array
 
 
 @part
 class MNIST1D(DataConfig):
-    """Every argument of the paper's generator is a knob of the same name; the defaults make the paper's frozen set.
+    """Every argument of the paper's generator is a knob of the same name. The defaults make the paper's frozen set.
 
-    Greydanus & Kobak 2024. The generator itself centres and scales by the whole set, test included; that is part of the
+    Greydanus & Kobak 2024. The generator itself centres and scales by the whole set, test included. This is part of the
     benchmark's definition.
     """
 
     num_samples: Annotated[int, Field(ge=20)] = 5000
-    """Samples in all; each of the ten classes gets a tenth."""
+    """Samples in total; each of the ten classes has a tenth."""
     train_split: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    """Part that is not test."""
+    """Fraction of the samples that is not test."""
     validation: Count = 500
-    """Training samples that are held for validation: the last ones (the generator has shuffled them)."""
+    """Training samples that become the validation split: the last ones (the generator has shuffled them)."""
     template_len: Annotated[int, Field(ge=2)] = 12
-    """Points of a class's curve; with the greatest padding, the length that a signal is stretched to."""
+    """Points of a class's curve; with the greatest padding, the length to which a signal is stretched."""
     padding: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (36, 60)
-    """Fewest and most points of padding, drawn anew for each sample."""
+    """Minimum and maximum points of padding, drawn for each sample."""
     scale_coeff: NonNegative = 0.4
     """Range of the random height: 1 +- half of this."""
     max_translation: Annotated[int, Field(ge=1)] = 48
-    """Points by which a signal is moved, at most."""
+    """Maximum number of points by which a signal is moved."""
     corr_noise_scale: NonNegative = 0.25
     """Size of the smooth noise in the padding."""
     iid_noise_scale: NonNegative = 0.02
@@ -49,26 +47,26 @@ class MNIST1D(DataConfig):
     shear_scale: NonNegative = 0.75
     """Size of the random slope."""
     shuffle_seq: bool = False
-    """Reorder the points of all signals alike, at random: what is left when there is no locality."""
+    """Reorder the points of all signals by one random permutation, which removes locality."""
     final_seq_length: Annotated[int, Field(ge=2)] = 40
     """Points of a finished signal."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """The generator's seed."""
     fresh: Annotated[int, Field(ge=0, multiple_of=10)] = 0
-    """Samples of one more test split, `fresh`, from the generator at `seed` + 1000; a tenth of each class."""
+    """Samples of one more test split, `fresh`, from the generator at `seed` + 1000. Each class has a tenth."""
 
     flat: bool = False
-    """Give the points as a vector, for networks of dense layers; off: a sequence."""
+    """Give the points as a vector, for networks of dense layers. Off: a sequence."""
 
     def spec(self) -> DataSpec:
-        """A sequence of one feature, or a vector where flat; ten classes."""
+        """Return the spec: a sequence of one feature, or a vector if flat; ten classes."""
         length = self.final_seq_length
         if self.flat:
             return DataSpec(task="multiclass", layout="vector", shape=(length,), outputs=10, metric="accuracy")
         return DataSpec(task="multiclass", layout="sequence", shape=(length, 1), outputs=10, metric="accuracy")
 
     def load(self) -> Splits:
-        """Generate; both global random states are left as they were found."""
+        """Generate the set. Both global random states are restored."""
         made = self._generate()
         x, x_test = self._shaped(made["x"]), self._shaped(made["x_test"])
         y = made["y"].astype(np.int64)
@@ -96,15 +94,17 @@ class MNIST1D(DataConfig):
         return made
 
     def _fresh(self) -> Split:
-        """Curves that the paper's set has not, moved and scaled by the mean and deviation that its own were."""
+        """Draw curves that are not in the paper's set, centred and scaled by the mean and deviation of that set."""
         known, order = self._curves(self.num_samples, self.seed)
         curves, _ = self._curves(self.fresh, (self.seed + 1000) % 2**32)
         x = (curves[:, order] - known.mean()) / known.std()
         return Split(self._shaped(x), np.repeat(np.arange(10), self.fresh // 10))
 
     def _curves(self, samples: int, seed: int) -> tuple[Array, Array]:
-        """The generator's curves before it shuffles, centres and scales them, class by class: (samples, points), and
-        the order in which it would put their points: (points,)."""
+        """Return the generator's curves by class before it shuffles, centres and scales them: (samples, points).
+
+        Also return the order into which it would put their points: (points,).
+        """
         from mnist1d.data import get_templates
         from mnist1d.transform import transform
         from mnist1d.utils import set_seed
@@ -117,7 +117,7 @@ class MNIST1D(DataConfig):
                 for template in templates["x"]
                 for _ in range(samples // len(templates["x"]))
             ]
-            np.random.permutation(len(made))  # the order of the samples, which it draws first
+            np.random.permutation(len(made))  # the generator draws the order of the samples first
             points = np.random.permutation(self.final_seq_length)
         return np.stack(made), points if self.shuffle_seq else np.arange(self.final_seq_length)
 
@@ -128,7 +128,7 @@ class MNIST1D(DataConfig):
 
 @contextmanager
 def _global_randomness_kept() -> Iterator[None]:
-    """The generator seeds both global states: put them back, and say what it cannot work with."""
+    """Restore both global random states, which the generator seeds. Raise `BadInputError` if it rejects the knobs."""
     states = random.getstate(), np.random.get_state()
     try:
         yield

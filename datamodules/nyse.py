@@ -1,4 +1,4 @@
-"""New York Stock Exchange 1962-1986: log volume from the days before (ISLP)."""
+"""New York Stock Exchange 1962-1986: predict log volume from the days before (ISLP)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from datamodules._files import read_table
-from knobs.config import DataConfig, part
-from knobs.data import DataSpec, Split, Splits
+from knobs import DataConfig, DataSpec, Split, Splits, part
 
 SERIES = ("DJ_return", "log_volume", "log_volatility")
 DAYS = ("mon", "tues", "wed", "thur", "fri")
@@ -24,26 +23,26 @@ class NYSE(DataConfig):
     """
 
     lags: Annotated[int, Field(ge=1, le=250)] = 5
-    """Days that a sample looks back over."""
+    """Days in a sample."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    """Part of the training period that is held for validation: its last days."""
+    """Fraction of the training period in the validation split: its last days."""
     scaling: Literal["train", "book"] = "train"
-    """Where each series' mean and standard deviation come from. train: the training split. book: all days, test
-    included, as in the book's lab (a leak, if a small one)."""
+    """Days that give each series' mean and standard deviation. train: the training split. book: all days, test
+    included, as in the book's lab (a small leak)."""
     day_of_week: bool = False
-    """Tell each step the weekday of the day to predict, as five more features (0 or 1)."""
+    """Add the weekday of the day to predict to each step, as five more features (0 or 1)."""
 
     def spec(self) -> DataSpec:
-        """(lags, 3) numbers a sample, or (lags, 8) with the weekday; one output, in standard deviations."""
+        """Return the spec: (lags, 3) numbers per sample, or (lags, 8) with the weekday; one output, in deviations."""
         features = len(SERIES) + (len(DAYS) if self.day_of_week else 0)
         return DataSpec(task="regression", layout="sequence", shape=(self.lags, features), outputs=1, metric="r2")
 
     def load(self) -> Splits:
-        """Read the series, cut the windows, and scale."""
+        """Read the series, cut the windows and scale them."""
         table = read_table("nyse")
         series = np.stack([np.array(table[name], dtype=np.float64) for name in SERIES], axis=1)
-        before = table["train"].index("False")  # days are in order; from this one on they are test
-        days = np.arange(self.lags, len(series))  # those with a full window behind them
+        before = table["train"].index("False")  # days are in order; test starts here
+        days = np.arange(self.lags, len(series))  # days after a full window
         known = days[days < before]
         held = max(1, round(self.validation * len(known)))
         first_held = known[-held]

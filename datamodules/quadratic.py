@@ -7,27 +7,25 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from knobs.config import Count, DataConfig, part
-from knobs.data import DataSpec, Split, Splits
-from knobs.errors import BadInputError
+from knobs import BadInputError, Count, DataConfig, DataSpec, Split, Splits, part
 
 
 @part
 class Quadratic(DataConfig):
-    """Orthogonal inputs without noise: for a linear model (an MLP of depth 0) trained on all samples at once, the mean
-    squared error has a diagonal Hessian.
+    """Orthogonal inputs without noise. If a linear model (an MLP of depth 0) trains on all samples at once, the Hessian
+    of the mean squared error is diagonal.
 
     Its eigenvalues run geometrically from 4 / (kappa + 1) to 4 kappa / (kappa + 1). The bias has the curvature 2 of
-    every mean squared error; so it lies in the middle, and the best constant rate, 2 / (greatest + smallest), is 1/2
-    for every kappa. The minimum is 0, at weights of 0, so that rounding is relative to the distance from it.
+    every mean squared error, which lies in the middle. So the best constant rate, 2 / (greatest + smallest), is 1/2
+    for every kappa. The minimum is 0, at weights of 0, so rounding is relative to the distance from it.
     """
 
     batch_size: Count = 64
-    """Samples in each optimizer step; the Hessian is the stated one where that is all of them."""
+    """Samples in each optimizer step. The Hessian is as stated if this is all of them."""
     kappa: Annotated[float, Field(ge=1, le=1e6)] = 10.0
-    """Condition number: greatest by smallest curvature."""
+    """Condition number: greatest curvature over smallest."""
     features: Annotated[int, Field(ge=2)] = 8
-    """Weights, and so curvatures, beside the bias."""
+    """Weights, and so curvatures, without the bias."""
     samples: Count = 64
     """Samples of each split."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -40,22 +38,22 @@ class Quadratic(DataConfig):
             )
 
     def curvatures(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """Eigenvalues of the Hessian, the bias's 2 left out."""
+        """Return the eigenvalues of the Hessian, without the 2 of the bias."""
         scale = 4.0 / (self.kappa + 1.0)
         return np.geomspace(scale, scale * self.kappa, self.features)
 
     def spec(self) -> DataSpec:
-        """A vector of features; one target."""
+        """Return the spec: a vector of features; one target."""
         return DataSpec(task="regression", layout="vector", shape=(self.features,), outputs=1, metric="rmse")
 
     def load(self) -> Splits:
-        """Columns orthogonal to each other and to the bias's ones, and scaled to the curvatures; targets 0."""
+        """Draw columns that are orthogonal to each other and to the bias, scaled to the curvatures; targets are 0."""
         random = np.random.default_rng(self.seed)
         splits = []
         for _ in range(3):
             drawn = random.standard_normal((self.samples, self.features + 1))
             drawn[:, 0] = 1.0
-            columns = np.linalg.qr(drawn)[0][:, 1:] * np.sqrt(self.samples)  # of mean square 1
+            columns = np.linalg.qr(drawn)[0][:, 1:] * np.sqrt(self.samples)  # mean square 1
             x = (columns * np.sqrt(self.curvatures() / 2.0)).astype(np.float32)
             splits.append(Split(x, np.zeros((self.samples, 1), dtype=np.float32)))
         return Splits(train=splits[0], val=splits[1], test=splits[2])

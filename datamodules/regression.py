@@ -1,4 +1,4 @@
-"""Linear regression on synthetic data whose exact solution is known: size, noise and conditioning are knobs."""
+"""Linear regression on synthetic data with a known exact solution; size, noise and conditioning are knobs."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ import numpy as np
 from pydantic import Field
 
 from datamodules._linear import Evaluation, least_squares, predict
-from knobs.config import Count, DataConfig, NonNegative, part
-from knobs.data import DataSpec, Split, Splits
-from knobs.errors import BadInputError
+from knobs import BadInputError, Count, DataConfig, DataSpec, NonNegative, Split, Splits, part
 
 
 @part
 class Regression(DataConfig):
-    """Normal inputs, in which the features' variances have mean 1; y = x.w + noise, where x.w has variance 1."""
+    """Normal inputs with feature variances of mean 1; y = x.w + noise, and x.w has variance 1."""
 
     samples: Count = 2000
     """Training samples."""
     held: Count = 1000
-    """Samples of the validation split, and as many of the test split."""
+    """Samples of the validation split, and of the test split."""
     features: Count = 20
-    """Inputs of each sample."""
+    """Features of each sample."""
     noise: NonNegative = 0.5
     """Standard deviation of the noise, relative to that of x.w."""
     condition: Annotated[float, Field(ge=1)] = 1.0
-    """Greatest by smallest eigenvalue of the inputs' covariance; the others are spaced geometrically between them."""
+    """Greatest over smallest eigenvalue of the inputs' covariance. The others are spaced geometrically between."""
     evaluation: Evaluation = "noisy"
-    """Targets of validation and test. noisy: as in training; truth: x.w, so that the loss is the excess risk; exact:
-    what least squares on the training split predicts, so that rmse is the distance to the exact solution."""
+    """Targets of validation and test. noisy: as in training. truth: x.w, so that the loss is the excess risk. exact:
+    the predictions of least squares on the training split, so that rmse is the distance to the exact solution."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Fixes weights, inputs and noise."""
 
@@ -41,11 +39,11 @@ class Regression(DataConfig):
             )
 
     def spec(self) -> DataSpec:
-        """A vector of features; one target."""
+        """Return the spec: a vector of features; one target."""
         return DataSpec(task="regression", layout="vector", shape=(self.features,), outputs=1, metric="rmse")
 
     def load(self) -> Splits:
-        """Draw weights and samples; the exact solution is that of the arrays as they are rounded to float32."""
+        """Draw weights and samples. The exact solution is that of the arrays as rounded to float32."""
         random = np.random.default_rng(self.seed)
         variances = np.geomspace(1.0, 1.0 / self.condition, self.features)
         variances /= variances.mean()

@@ -7,33 +7,32 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from knobs.config import Count, DataConfig, part
-from knobs.data import DataSpec, Split, Splits
+from knobs import Count, DataConfig, DataSpec, Split, Splits, part
 
 
 @part
 class Sawtooth(DataConfig):
-    """x uniform in (0, 1); the class is whether the tent map, applied `folds` times to x, is above 1/2.
+    """x is uniform in (0, 1). The class is 1 if the tent map, applied `folds` times to x, is above 1/2.
 
     Telgarsky 2016: the iterated tent map is a ReLU network of depth `folds` and width 2, and a network of few layers
-    needs exponentially many units to follow it; `experiments/_telgarsky.py` has the construction.
+    needs exponentially many units to follow it. `experiments/_telgarsky.py` has the construction.
     """
 
     batch_size: Count = 100
-    """Samples in each optimizer step; the last, incomplete batch of an epoch is left out."""
+    """Samples in each optimizer step. The last, incomplete batch of an epoch is left out."""
     folds: Annotated[int, Field(ge=1, le=12)] = 4
-    """Applications of the tent map; the classes alternate along 2^folds + 1 intervals."""
+    """Applications of the tent map. The classes alternate along 2^folds + 1 intervals."""
     samples: Annotated[int, Field(ge=200)] = 3000
-    """Training samples; validation and test get a third as many each."""
+    """Training samples. Validation and test have a third as many each."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Fixes where the samples lie and how they are split."""
+    """Fixes the samples and their split."""
 
     def spec(self) -> DataSpec:
-        """A vector of one number; two classes, each with an output of its own."""
+        """Return the spec: a vector of one number; two classes with one output each."""
         return DataSpec(task="multiclass", layout="vector", shape=(1,), outputs=2, metric="accuracy")
 
     def load(self) -> Splits:
-        """One sample in each of equal bins, its place there at random; x is scaled to mean 0 and deviation 1."""
+        """Draw one sample at a random place in each of equal bins. x is scaled to mean 0 and deviation 1."""
         random = np.random.default_rng(self.seed)
         held = self.samples // 3
         total = self.samples + 2 * held
@@ -48,7 +47,7 @@ class Sawtooth(DataConfig):
 def tent(
     x: np.ndarray[tuple[int, ...], np.dtype[np.float64]], folds: int
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """The tent map min(2x, 2 - 2x), `folds` times: a sawtooth of 2^(folds-1) teeth."""
+    """Apply the tent map min(2x, 2 - 2x) `folds` times, which makes a sawtooth of 2^(folds-1) teeth."""
     for _ in range(folds):
         x = np.minimum(2.0 * x, 2.0 - 2.0 * x)
     return x

@@ -1,4 +1,4 @@
-"""A synthetic set that may be larger than memory: made, kept and read from disk a shard at a time."""
+"""A synthetic set that may be larger than memory: it is made, stored and read one shard at a time."""
 
 from __future__ import annotations
 
@@ -7,35 +7,33 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from knobs.config import Count, DataConfig, NonNegative, part
-from knobs.data import DataSpec, Split, Splits
-from knobs.disk import on_disk
+from knobs import Count, DataConfig, DataSpec, NonNegative, Split, Splits, on_disk, part
 
 CLASSES = 10
 HELD = 2000
-"""Samples of the validation and of the test split, which lie in memory."""
+"""Samples of the validation split, and of the test split; both are in memory."""
 
 
 @part
 class Streamed(DataConfig):
-    """Standard normal features; the class is which output of a fixed random tanh teacher, plus noise, is greatest.
+    """Standard normal features. The class is the greatest output of a fixed random tanh teacher plus noise.
 
-    "We don't have to hold all of the data in memory": a run holds two shards of the training split, whatever its size.
+    A run holds two shards of the training split in memory, whatever the split's size.
     """
 
     samples: Annotated[int, Field(ge=1000)] = 50_000
-    """Training samples: each takes 4 bytes a feature on disk."""
+    """Training samples. Each takes 4 bytes per feature on disk."""
     features: Count = 32
-    """Numbers in a sample."""
+    """Features of a sample."""
     shard: Annotated[int, Field(ge=100)] = 5000
-    """Training samples that are in memory at a time (and one shard more, where a batch ends in the next)."""
+    """Training samples in a shard. One shard is in memory, or two if a batch ends in the next one."""
     noise: NonNegative = 0.1
     """Standard deviation of the noise on the teacher's outputs, which have a standard deviation of about 1."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Fixes teacher, inputs and noise."""
 
     def spec(self) -> DataSpec:
-        """A vector; ten classes; read in shards."""
+        """Return the spec: a vector; ten classes; read in shards."""
         return DataSpec(
             task="multiclass",
             layout="vector",
@@ -46,7 +44,7 @@ class Streamed(DataConfig):
         )
 
     def load(self) -> Splits:
-        """Draw a shard at a time into files."""
+        """Draw one shard after the other into files."""
         random = np.random.default_rng([self.seed, 0])
         inner = random.standard_normal((self.features, 32)) / np.sqrt(self.features)
         outer = random.standard_normal((32, CLASSES)) / np.sqrt(32 * 0.39)  # E tanh(z)^2 = 0.39 for z ~ N(0, 1)

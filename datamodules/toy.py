@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from knobs.config import Count, DataConfig, NonNegative, part
-from knobs.data import DataSpec, Split, Splits
+from knobs import Count, DataConfig, DataSpec, NonNegative, Split, Splits, part
 
 SHAPES: dict[str, tuple[int, ...]] = {"vector": (8,), "sequence": (12, 2), "image": (1, 6, 6)}
 CLASSES = 3
@@ -17,29 +16,29 @@ CLASSES = 3
 
 @part
 class Toy(DataConfig):
-    """Standard normal inputs; the target is a fixed random teacher of one tanh layer, plus noise on its outputs."""
+    """Standard normal inputs. The target is a fixed random teacher of one tanh layer, with noise on its outputs."""
 
     batch_size: Count = 32
-    """Samples in each optimizer step; the last, incomplete batch of an epoch is left out."""
+    """Samples in each optimizer step. The last, incomplete batch of an epoch is left out."""
     task: Literal["regression", "binary", "multiclass"] = "multiclass"
-    """regression: two numbers; binary: the sign of one; multiclass: which of three is greatest."""
+    """regression: two numbers. binary: the sign of one. multiclass: the greatest of three."""
     layout: Literal["vector", "sequence", "image"] = "vector"
-    """vector: 8 features; sequence: 12 steps of 2 features; image: one channel of 6 by 6."""
+    """vector: 8 features. sequence: 12 steps of 2 features. image: one channel of 6 by 6."""
     samples: Annotated[int, Field(ge=8)] = 256
-    """Training samples; validation and test get half as many each."""
+    """Training samples. Validation and test have half as many each."""
     noise: NonNegative = 0.1
     """Standard deviation of the noise on the teacher's outputs, which have variance 1."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Fixes teacher, inputs and noise."""
 
     def spec(self) -> DataSpec:
-        """Shapes and task."""
+        """Return the spec: shape and task as the knobs choose them."""
         outputs = {"regression": 2, "binary": 1, "multiclass": CLASSES}[self.task]
         metric = {"regression": "r2", "binary": "auroc", "multiclass": "accuracy"}[self.task]
         return DataSpec(task=self.task, layout=self.layout, shape=SHAPES[self.layout], outputs=outputs, metric=metric)
 
     def load(self) -> Splits:
-        """Draw teacher and samples."""
+        """Draw the teacher and the samples."""
         spec = self.spec()
         random = np.random.default_rng(self.seed)
         inner = random.standard_normal((spec.features, 16)) / np.sqrt(spec.features)

@@ -1,4 +1,4 @@
-"""Linear autoregression of NYSE's log volume by least squares, on all days before 1980: the exact references."""
+"""Exact references: linear autoregression of the NYSE's log volume by least squares, on all days before 1980."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from datamodules.nyse import NYSE
 
 @functools.cache
 def r2(day_of_week: bool = False, lags: int = 5, validation: bool = True) -> float:
-    """R2 on the days from 1980 on of log volume regressed on `lags` days of all three series, and on the weekday.
+    """Return the R2 from 1980 on of log volume regressed on `lags` days of all three series, and on the weekday.
 
-    As in the book the fit sees the whole training period, validation included where `validation` says so: nothing is
-    chosen here. Scaling changes no least-squares prediction.
+    As in the book, the fit uses the whole training period, since there is nothing to choose. If `validation` is false,
+    it leaves out the validation split. Scaling changes no least-squares prediction.
     """
     splits = NYSE(lags=lags, day_of_week=day_of_week).load()
     seen = [splits.train, splits.val] if validation else [splits.train]
@@ -29,6 +29,6 @@ def r2(day_of_week: bool = False, lags: int = 5, validation: bool = True) -> flo
 def _regressors(
     x: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """An intercept, the series of every lag, and the weekday once: it is the same at each step of a window."""
+    """An intercept, the series of every lag and the weekday once, because it is equal at all steps of a window."""
     table = x.astype(np.float64)
     return np.concatenate([np.ones((len(x), 1)), table[:, :, :3].reshape(len(x), -1), table[:, -1, 3:]], axis=1)

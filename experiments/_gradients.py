@@ -1,4 +1,4 @@
-"""Backpropagation by hand, in NumPy: the chain rule of each architecture written out, to be held against autograd.
+"""Backpropagation by hand in NumPy: the chain rule of each architecture, to compare with autograd.
 
 Weights and gradients are lists in the order of the network's own parameters. The loss is the mean cross-entropy.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy.special import erf, expit
 
-from knobs.data import Array, DataSpec
+from knobs import Array, DataSpec
 from models._layers import Activation
 from models.mlp import MLP
 from models.resnet import ResNet
@@ -47,11 +47,11 @@ ACTIVATIONS: dict[Activation, tuple[Function, Function]] = {
     ),
     "silu": (lambda z: z * expit(z), lambda z: expit(z) * (1.0 + z * expit(-z))),
 }
-"""Each nonlinearity and its derivative."""
+"""Each nonlinearity with its derivative."""
 
 
 def at_outputs(outputs: Array, labels: Array) -> Array:
-    """The loss's gradient at the outputs: probabilities less one at the label, by the size of the batch."""
+    """Return the loss's gradient at the outputs: (probabilities - 1 at the label) / batch size."""
     powers = np.exp(outputs - outputs.max(1, keepdims=True))
     delta = powers / powers.sum(1, keepdims=True)
     delta[np.arange(len(labels)), labels] -= 1.0
@@ -59,7 +59,7 @@ def at_outputs(outputs: Array, labels: Array) -> Array:
 
 
 def mlp(weights: list[Array], x: Array, labels: Array, activation: Activation) -> list[Array]:
-    """delta of a layer = (delta of the layer above, through its weights) times the slope at the layer's own sum."""
+    """Return an MLP's gradients. A layer's delta is the delta above, through the weights, times its own slope."""
     f, slope = ACTIVATIONS[activation]
     head, offset = weights[-2:]
     layers = list(zip(weights[:-2:2], weights[1:-2:2], strict=True))
@@ -78,7 +78,7 @@ def mlp(weights: list[Array], x: Array, labels: Array, activation: Activation) -
 
 
 def resnet(weights: list[Array], x: Array, labels: Array, activation: Activation, residual: bool) -> list[Array]:
-    """A block's input gets what comes through the branch, and over the skip what its output got, unchanged."""
+    """Return a residual network's gradients. A block's input gets one through the branch and one over the skip."""
     f, slope = ACTIVATIONS[activation]
     stem, shift = weights[:2]
     head, offset = weights[-2:]
@@ -101,7 +101,10 @@ Cell = Literal["tanh", "relu", "gru", "lstm"]
 
 
 def forward(cell: Cell, a: Array, b: Array, h: Array, c: Array) -> tuple[Array, Array, tuple[Array, ...]]:
-    """One step, from the gates' sums (of input and of state), state and memory to the next of both, and a trace."""
+    """Compute one step from the gates' sums `a` of the input and `b` of the state, the state and the memory.
+
+    Return the next state and memory, and a trace for `backward`.
+    """
     if cell == "lstm":
         i, f, g, o = np.split(a + b, 4, axis=1)
         i, f, g, o = expit(i), expit(f), np.tanh(g), expit(o)
@@ -116,7 +119,7 @@ def forward(cell: Cell, a: Array, b: Array, h: Array, c: Array) -> tuple[Array, 
 
 
 def backward(cell: Cell, dh: Array, dc: Array, trace: tuple[Array, ...]) -> tuple[Array, Array, Array, Array]:
-    """From a step's state and memory back to both of the gates' sums, and past the gates to the state and memory."""
+    """Return the gradients at both gates' sums, and those past the gates at the state and memory before the step."""
     if cell == "lstm":
         i, f, g, o, c, memory = trace
         t = np.tanh(memory)
@@ -134,7 +137,9 @@ def backward(cell: Cell, dh: Array, dc: Array, trace: tuple[Array, ...]) -> tupl
 
 
 def rnn(weights: list[Array], x: Array, labels: Array, cell: Cell) -> list[Array]:
-    """Through time (Werbos 1990): a state gets its gradient from the layer above and from the step after it."""
+    """Return a recurrent network's gradients, through time (Werbos 1990): each state gets one from the layer above and
+    one from the next step.
+    """
     head, offset = weights[-2:]
     layers = [weights[k : k + 4] for k in range(0, len(weights) - 2, 4)]
     steps, inputs, traces = x.shape[1], [x], []
@@ -175,7 +180,7 @@ Gradient = Callable[[list[Array], Array, Array], list[Array]]
 
 
 def _cases(architecture: str) -> list[tuple[Any, DataSpec, Gradient]]:
-    """Every network of an architecture: its config, its data and its gradient by hand."""
+    """Every network of an architecture: config, data and gradient by hand."""
     if architecture == "rnn":
         cells: tuple[Cell, ...] = ("tanh", "relu", "gru", "lstm")
         return [(RNN(cell=cell, depth=2, width=4), _spec("sequence"), partial(rnn, cell=cell)) for cell in cells]
@@ -196,8 +201,10 @@ def _cases(architecture: str) -> list[tuple[Any, DataSpec, Gradient]]:
 
 
 def largest_difference(architecture: str, to: str) -> float:
-    """Of the gradient by hand to autograd or central `differences`, absolute, in float64: over all weights and networks
-    of an architecture, mlp, resnet or rnn."""
+    """Return the largest absolute difference of the gradient by hand to autograd or to central `differences`.
+
+    In float64, over all weights and networks of an architecture (mlp, resnet or rnn).
+    """
     import torch
     from torch.nn import functional as F
 
@@ -206,7 +213,7 @@ def largest_difference(architecture: str, to: str) -> float:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             network = config.build(spec).double()
-            for parameter in network.parameters():  # biases of 0 would leave a dead ReLU's successors on the kink
+            for parameter in network.parameters():  # with biases of 0, units after a dead ReLU would be at the kink
                 parameter.data += 0.1 * torch.randn_like(parameter)
             x = torch.randn(8, *spec.shape, dtype=torch.float64)
         labels = torch.arange(8) % spec.outputs
@@ -224,7 +231,7 @@ def largest_difference(architecture: str, to: str) -> float:
 
 
 def _central(weight: Any, loss: Callable[[], Any], step: float = 1e-5) -> Array:
-    """(loss(w + h) - loss(w - h)) / 2h for each entry, one at a time."""
+    """Return (loss(w + h) - loss(w - h)) / 2h for each entry, one at a time."""
     import torch
 
     flat, found = weight.view(-1), np.zeros(weight.numel())

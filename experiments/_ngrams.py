@@ -1,4 +1,4 @@
-"""N-gram counts as a model of text: bits a character, with order and discount chosen on the validation split."""
+"""N-gram counts as a model of text: bits per character, with order and discount chosen on the validation split."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from knobs.config import DataConfig
-    from knobs.data import Split
+    from knobs import DataConfig, Split
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -19,19 +18,22 @@ DISCOUNTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True)
 class Counts:
-    """How often each context of one length came, how many different tokens followed, and how often each of them."""
+    """Counts of all contexts of one length and of the tokens that follow them."""
 
     contexts: Array
-    """Sorted; a context is a number, its tokens the digits."""
+    """Sorted. A context is a number whose digits are its tokens."""
     totals: Array
+    """Occurrences of each context."""
     kinds: Array
+    """Number of different tokens after each context."""
     grams: Array
-    """Context and next token, as one number; sorted."""
+    """Context and next token as one number. Sorted."""
     times: Array
+    """Occurrences of each gram."""
 
 
 def count(tokens: Array, length: int, vocabulary: int) -> Counts:
-    """Contexts of `length` tokens, and what follows them. tokens: (n,)."""
+    """Count the contexts of `length` tokens and the tokens that follow them. tokens: (n,)."""
     before = _keys(np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[:, :length], vocabulary)
     grams, times = np.unique(before * vocabulary + tokens[length:], return_counts=True)
     contexts, first = np.unique(grams // vocabulary, return_index=True)
@@ -39,17 +41,17 @@ def count(tokens: Array, length: int, vocabulary: int) -> Counts:
 
 
 def bits(split: Split, counts: list[Counts], discount: float, vocabulary: int) -> float:
-    """Bits a token of the windows of a split, by interpolated absolute discounting (Ney, Essen & Kneser 1994).
+    """Return the bits per token of a split's windows, by interpolated absolute discounting (Ney, Essen & Kneser 1994).
 
-    p(c | h) = (max(N(hc) - D, 0) + D T(h) p(c | h')) / N(h), where T(h) tokens are known to follow h and h' is h
-    without its oldest token. A context never reaches over the beginning of its window: what a network is given.
+    p(c | h) = (max(N(hc) - D, 0) + D T(h) p(c | h')) / N(h). T(h) is the number of different tokens after h, and h' is
+    h without its oldest token. Like a network, a context sees only tokens of its own window.
     """
     x, y = split.x[..., 0].astype(np.int64), split.y
     p = np.full(y.shape, 1.0 / vocabulary)
     for length, known in enumerate(counts):
         if length > x.shape[1]:
             break
-        where = slice(max(0, length - 1), None)  # the positions that have so many tokens behind them
+        where = slice(max(0, length - 1), None)  # positions with enough tokens before them
         views = np.lib.stride_tricks.sliding_window_view(x, max(1, length), axis=1)
         context = _keys(views, vocabulary) if length else np.zeros_like(x)
         target, lower = y[:, where], p[:, where]
@@ -62,10 +64,10 @@ def bits(split: Split, counts: list[Counts], discount: float, vocabulary: int) -
 
 @functools.cache
 def best_of(data: DataConfig, highest: int) -> tuple[float, int, float]:
-    """Bits a token on the test split, with the order (up to `highest`) and discount that validation prefers."""
+    """Return the bits per token on the test split, with order (up to `highest`) and discount chosen on validation."""
     splits, vocabulary = data.load(), data.spec().tokens
     train = splits.train
-    tokens = np.append(train.x[..., 0].astype(np.int64).ravel(), train.y[-1, -1])  # the windows lie end to end
+    tokens = np.append(train.x[..., 0].astype(np.int64).ravel(), train.y[-1, -1])  # windows are consecutive
     counts = [count(tokens, length, vocabulary) for length in range(highest)]
     tried = [
         (bits(splits.val, counts[:order], discount, vocabulary), order, discount)
@@ -77,12 +79,12 @@ def best_of(data: DataConfig, highest: int) -> tuple[float, int, float]:
 
 
 def _keys(windows: Array, vocabulary: int) -> Array:
-    """Each window of tokens as a number: (..., length) to (...)."""
+    """Return each window of tokens as a number: (..., length) to (...)."""
     powers = vocabulary ** np.arange(windows.shape[-1] - 1, -1, -1, dtype=np.int64)
     return np.asarray(windows @ powers)
 
 
 def _look_up(keys: Array, values: Array, wanted: Array) -> Array:
-    """The value of each wanted key; 0 where it is not among the sorted keys."""
+    """Return the value of each wanted key, or 0 if it is not among the sorted keys."""
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[place] == wanted, values[place], 0)

@@ -1,4 +1,4 @@
-"""Telgarsky's construction (2016): what a deep and narrow ReLU network computes exactly, and a shallow one cannot."""
+"""Telgarsky's construction (2016): a sawtooth that a deep and narrow ReLU network computes and a shallow one cannot."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from datamodules.sawtooth import Sawtooth, tent
 from models.mlp import MLP
 
 FOLDS = 6
-"""Of the construction; its classes alternate along 65 intervals."""
+"""Folds of the construction, whose classes alternate along 65 intervals."""
 DATA = Sawtooth(folds=FOLDS)
 DEEP = MLP(depth=FOLDS, width=2, activation="relu")
 
 
 @torch.no_grad()
 def built() -> nn.Module:
-    """The network of `DEEP`, with the weights of the construction: every hidden layer is one more fold.
+    """Return the network of `DEEP` with the weights of the construction. Every hidden layer adds one fold.
 
     On (0, 1) the tent map is 2 relu(x) - 4 relu(x - 1/2).
     """
@@ -38,7 +38,7 @@ def built() -> nn.Module:
 
 
 def construction_error() -> float:
-    """Greatest distance of the built network from the sawtooth, over 100,001 points of [0, 1]."""
+    """Return the greatest distance of the built network from the sawtooth, over 100,001 points of [0, 1]."""
     place = np.linspace(0.0, 1.0, 100_001)
     x = torch.from_numpy((place - 0.5) * math.sqrt(12.0))[:, None]
     with torch.no_grad():
@@ -47,7 +47,7 @@ def construction_error() -> float:
 
 
 def construction_mistakes() -> float:
-    """Part of the test samples that the built network puts into the wrong class."""
+    """Return the fraction of the test samples that the built network classifies wrongly."""
     test = DATA.load().test
     with torch.no_grad():
         found = built()(torch.from_numpy(test.x).double()).argmax(1).numpy()
@@ -55,21 +55,20 @@ def construction_mistakes() -> float:
 
 
 def shallow_width() -> int:
-    """Width of one hidden layer that has as many parameters as the construction."""
+    """Return the width of one hidden layer that has as many parameters as the construction."""
     parameters = sum(p.numel() for p in built().parameters())
-    return (parameters - 2) // 4  # weight and bias of a unit, its weight to either output; two biases of those
+    return (parameters - 2) // 4  # per unit weight, bias and a weight to each output; two biases of the outputs
 
 
 def shallow_bound() -> float:
-    """The greatest part of [0, 1] that any network with one hidden layer of `shallow_width` can get right.
+    """Return the greatest fraction of [0, 1] that a network with one hidden layer of `shallow_width` can get right.
 
     Its output is a continuous function of at most width + 1 straight pieces, which changes sign at most width + 1
-    times. The best of all functions with so few changes is found by dynamic programming over a grid that the classes'
-    borders fall between.
+    times. Dynamic programming over a grid, whose points avoid the classes' borders, finds the best such function.
     """
     points = 100 * 2 ** (FOLDS + 1)
     classes = (tent((np.arange(points) + 0.5) / points, FOLDS) > 0.5).astype(np.int64)
-    right = np.zeros((shallow_width() + 2, 2), dtype=np.int64)  # by changes so far and present class
+    right = np.zeros((shallow_width() + 2, 2), dtype=np.int64)  # by changes so far and current class
     for label in classes:
         right[1:] = np.maximum(right[1:], right[:-1, ::-1])
         right[:, label] += 1
@@ -77,5 +76,5 @@ def shallow_bound() -> float:
 
 
 def shallow_theory() -> float:
-    """The same by counting: 1/2 for a constant, and half an interval between two borders more for every change."""
+    """Return the same bound by counting: 1/2 for a constant, plus half an interval for every change."""
     return 0.5 + (shallow_width() + 1) / 2.0 ** (FOLDS + 1)

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees on credit default: what networks of a table have to be compared with."""
+"""Gradient-boosted trees on credit default: the reference for networks on tables."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SETTINGS = (
     {"learning_rate": 0.02, "max_iter": 400, "max_leaf_nodes": 8},
     {"learning_rate": 0.02, "max_iter": 400, "max_leaf_nodes": 15},
 )
-"""Eight, as many as each network's trials."""
+"""Eight settings, as many as each network has trials."""
 
 
 @functools.cache
 def measured() -> dict[str, float]:
-    """AUROC and average precision on the test split, with the setting that the validation split prefers."""
+    """Return AUROC and average precision on the test split, with the setting that is best on validation."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import average_precision_score, roc_auc_score
     from threadpoolctl import threadpool_limits
@@ -31,7 +31,7 @@ def measured() -> dict[str, float]:
     best = None
     for setting in SETTINGS:
         trees = HistGradientBoostingClassifier(**setting, min_samples_leaf=50, random_state=0)
-        with threadpool_limits(1):  # beside busy workers more threads wait for each other
+        with threadpool_limits(1):  # more threads would wait for each other beside busy workers
             trees.fit(train.x, train.y[:, 0])
         reached = roc_auc_score(val.y[:, 0], trees.decision_function(val.x))
         if best is None or reached > best[0]:
@@ -45,16 +45,16 @@ def measured() -> dict[str, float]:
 
 
 def auroc() -> float:
-    """On the test split."""
+    """Return the trees' AUROC on the test split."""
     return measured()["auroc"]
 
 
 def average_precision() -> float:
-    """On the test split."""
+    """Return the trees' average precision on the test split."""
     return measured()["average_precision"]
 
 
 @functools.cache
 def majority() -> float:
-    """Test accuracy of saying that nobody defaults."""
+    """Return the test accuracy of predicting that nobody defaults."""
     return float(1.0 - CreditDefault().load().test.y.mean())

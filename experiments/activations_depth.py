@@ -3,11 +3,10 @@
 import optuna
 
 from datamodules.digits import Digits
-from knobs.ablation import Ablation, Beats, Factor, NoDifference, Quick, Trend
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import Constant
+from knobs import Ablation, Beats, Factor, NoDifference, Quick, RunConfig, Training, Trend
 from models.mlp import MLP
+from optimizers.sgd import SGD
+from schedules.constant import Constant
 
 BASELINE = RunConfig(
     model=MLP(depth=1, width=64, activation="tanh", init="xavier"),
@@ -19,7 +18,7 @@ BASELINE = RunConfig(
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The learning rate, over three decades."""
+    """Tune the learning rate over three decades."""
     return baseline.with_knobs({"optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 1.0, log=True)})
 
 

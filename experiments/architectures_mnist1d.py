@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datamodules.mnist1d import MNIST1D
-from knobs.ablation import Ablation, Beats, Exceeds, Factor, Matches, Quick, Reference
-from knobs.config import RunConfig, Training, Value
-from knobs.optimizers import Adam
-from knobs.schedules import Constant
+from knobs import Ablation, Beats, Exceeds, Factor, Matches, Quick, Reference, RunConfig, Training, Value
 from models.mlp import MLP
+from optimizers.adam import Adam
+from schedules.constant import Constant
 
 if TYPE_CHECKING:
     import optuna
 
 EPOCH = 39
-"""Steps of 100 samples: 3,900 of the 4,000 train, in every cell; validation has the rest."""
+"""Steps of 100 samples. In every cell 3,900 of the 4,000 samples train; the rest validates."""
 PUBLISHED = {"linear": 0.32, "MLP": 0.68, "CNN": 0.94, "GRU": 0.91, "human": 0.96}
 RERUN = {"linear": 0.315, "MLP": 0.651, "CNN": 0.923, "GRU": 0.891}
-"""One run each: 6,000 steps of 100, Adam at 0.01, the last weights."""
+"""One run each: 6,000 steps of 100 samples, Adam at 0.01, the last weights."""
 
 
 def tuned(epochs: int, **knobs: Value) -> dict[str, Value]:
-    """A level with one cycle of the learning rate over this many epochs."""
+    """Return a level with one cycle of the learning rate over this many epochs."""
     steps = EPOCH * epochs
     return {
         "training.max_steps": steps,
@@ -43,7 +42,7 @@ ADAMW: dict[str, Value] = {"optimizer__kind": "adamw", "optimizer__lr": 0.01, "o
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate and the weight decay of the tuned cells; the published ones are trained as they were."""
+    """Tune peak rate and weight decay, but not in cells that train as published."""
     if baseline.schedule.kind == "constant":
         return baseline
     rates, decays = ((0.2, 0.6), (5e-4, 2e-3)) if baseline.optimizer.kind == "sgd" else ((4e-3, 0.03), (0.01, 0.1))

@@ -8,33 +8,32 @@ from typing import TYPE_CHECKING
 
 from datamodules.letters import ALPHABET, Letters
 from experiments._ngrams import best_of
-from knobs.ablation import Ablation, Beats, Derived, Exceeds, Factor, Quick, Recorded, Reference
-from knobs.config import RunConfig, Training
-from knobs.optimizers import AdamW
-from knobs.schedules import Cosine
+from knobs import Ablation, Beats, Derived, Exceeds, Factor, Quick, RecordedValues, Reference, RunConfig, Training
 from models.rnn import RNN
+from optimizers.adamw import AdamW
+from schedules.cosine import Cosine
 
 if TYPE_CHECKING:
     import optuna
 
 TEXT = Letters(batch_size=32, steps=64)
 WIDTH, WIDE = 96, 180
-"""Units; a plain network of the second width has as many parameters as an LSTM of the first."""
+"""Units. A plain network of width `WIDE` has as many parameters as an LSTM of width `WIDTH`."""
 
 
-def bits(config: RunConfig, run: Recorded) -> float:
-    """Cross-entropy in nats, by ln 2."""
+def bits(config: RunConfig, run: RecordedValues) -> float:
+    """Return the test cross-entropy in bits."""
     del config
     return run.values["test/loss"] / log(2)
 
 
 def ngrams(highest: int) -> float:
-    """Bits a character on the test split: n-grams of at most this order."""
+    """Return the bits per character of n-grams of at most this order on the test split."""
     return best_of(TEXT, highest)[0]
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate."""
+    """Tune the peak rate."""
     return baseline.with_knobs({"optimizer.lr": trial.suggest_float("optimizer.lr", 2e-3, 5e-2, log=True)})
 
 

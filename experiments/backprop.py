@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING
 
 from datamodules.digits import Digits
 from experiments._gradients import largest_difference
-from knobs.ablation import Ablation, Beats, Computed, Derived, Factor, Matches, Quick, Recorded, Reference, Trend
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import Constant
+from knobs import (
+    Ablation,
+    Beats,
+    Computed,
+    Derived,
+    Factor,
+    Matches,
+    Quick,
+    RecordedValues,
+    Reference,
+    RunConfig,
+    Training,
+    Trend,
+)
 from models.mlp import MLP
+from optimizers.sgd import SGD
+from schedules.constant import Constant
 
 if TYPE_CHECKING:
     import optuna
@@ -24,15 +36,15 @@ NETWORKS = {
 }
 
 
-def log_ratio(config: RunConfig, run: Recorded) -> float:
-    """At the initial weights: the only step's gradient."""
+def log_ratio(config: RunConfig, run: RecordedValues) -> float:
+    """Return log10 of the first layer's gradient norm over the last layer's, at the initial weights (the only step)."""
     del config
     first, last = (run.curves[f"grad_norm/{layer}"][0][1] for layer in ("first", "last"))
     return log10(first / last) if first > 0 and last > 0 else nan
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Nothing: the gradient is taken before anything is learned."""
+    """Tune nothing, because the gradient is measured before any learning."""
     del trial
     return baseline
 

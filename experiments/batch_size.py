@@ -6,31 +6,30 @@ from math import log2, nan
 from typing import TYPE_CHECKING
 
 from datamodules.mnist1d import MNIST1D
-from knobs.ablation import Ablation, Beats, Derived, Factor, NoDifference, Quick, Recorded, Trend
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import Constant
+from knobs import Ablation, Beats, Derived, Factor, NoDifference, Quick, RecordedValues, RunConfig, Training, Trend
 from models.mlp import MLP
+from optimizers.sgd import SGD
+from schedules.constant import Constant
 
 if TYPE_CHECKING:
     import optuna
 
 TARGET = 1.2
-"""Validation loss, in nats; chance is 2.3."""
+"""Validation loss in nats; chance is 2.3."""
 SAMPLES = 15_000
 BATCHES = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
 
 def budget(batch: int) -> int:
-    """A third more steps than the target takes at a good rate, which is roughly 110 (1 + 128 / batch).
+    """Return a third more steps than the target needs at a good rate, which is about 110 (1 + 128 / batch).
 
-    With a budget that is as generous everywhere, the rate of the least loss at its end is near the fastest one.
+    Every batch size has an equally generous budget, so the rate with the least final loss is near the fastest one.
     """
     return round(150 * (1 + 128 / batch))
 
 
-def steps_to_target(config: RunConfig, run: Recorded) -> float:
-    """Where the curve first crosses the target, between two validations on the straight line."""
+def steps_to_target(config: RunConfig, run: RecordedValues) -> float:
+    """Return the step at which the curve first crosses the target, interpolated linearly between validations."""
     del config
     before: tuple[int, float] | None = None
     for step, loss in run.curves["val/loss"]:
@@ -42,25 +41,28 @@ def steps_to_target(config: RunConfig, run: Recorded) -> float:
     return nan
 
 
-def doublings(config: RunConfig, run: Recorded) -> float:
-    """The steps on a scale where half of them are one less."""
+def doublings(config: RunConfig, run: RecordedValues) -> float:
+    """Return log2 of the steps to the target."""
     return log2(steps) if (steps := steps_to_target(config, run)) > 0 else nan
 
 
-def epochs_to_target(config: RunConfig, run: Recorded) -> float:
-    """What the steps cost in samples."""
+def epochs_to_target(config: RunConfig, run: RecordedValues) -> float:
+    """Return the steps to the target in epochs."""
     return steps_to_target(config, run) * config.data.batch_size / SAMPLES
 
 
-def squared_gradient(config: RunConfig, run: Recorded) -> float:
-    """On the way: signal and noise together, |G|^2 + tr(Sigma) / batch (McCandlish et al. 2018, appendix A)."""
+def squared_gradient(config: RunConfig, run: RecordedValues) -> float:
+    """Return the mean squared gradient norm over the second half of the way to the target.
+
+    It holds signal and noise, |G|^2 + tr(Sigma) / batch (McCandlish et al. 2018, appendix A).
+    """
     end = steps_to_target(config, run)
     norms = [norm**2 for step, norm in run.curves["grad_norm"] if end / 2 <= step <= end]
     return sum(norms) / len(norms) if norms else nan
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The rate: what is best at 1,024 diverges at 4."""
+    """Tune the rate, because the best rate at a batch of 1,024 diverges at 4."""
     return baseline.with_knobs({"optimizer.lr": trial.suggest_float("optimizer.lr", 0.05, 3.0, log=True)})
 
 

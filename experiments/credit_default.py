@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 from datamodules.credit_default import CreditDefault
 from experiments import _trees
-from knobs.ablation import Ablation, Beats, Exceeds, Factor, Matches, Quick, Reference
-from knobs.config import RunConfig, Training, Value
-from knobs.optimizers import AdamW
-from knobs.schedules import Cosine
+from knobs import Ablation, Beats, Exceeds, Factor, Matches, Quick, Reference, RunConfig, Training, Value
 from models.mlp import MLP
+from optimizers.adamw import AdamW
+from schedules.cosine import Cosine
 
 if TYPE_CHECKING:
     import optuna
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate; dropout where there is a hidden layer."""
+    """Tune the peak rate, and dropout if there is a hidden layer."""
     knobs: dict[str, Value] = {"optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 4e-2, log=True)}
     if not (isinstance(baseline.model, MLP) and baseline.model.depth == 0):
         knobs["model.dropout"] = trial.suggest_float("model.dropout", 0.0, 0.5)

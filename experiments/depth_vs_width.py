@@ -4,11 +4,10 @@ import optuna
 
 from datamodules.mnist1d import MNIST1D
 from experiments import _telgarsky
-from knobs.ablation import Ablation, Beats, Computed, Exceeds, Factor, Match, Quick, Trend
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import OneCycle
+from knobs import Ablation, Beats, Computed, Exceeds, Factor, Match, Quick, RunConfig, Training, Trend
 from models.mlp import MLP
+from optimizers.sgd import SGD
+from schedules.one_cycle import OneCycle
 
 BASELINE = RunConfig(
     model=MLP(depth=1, init="kaiming"),
@@ -20,7 +19,7 @@ BASELINE = RunConfig(
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate, and how much the weights decay."""
+    """Tune peak rate and weight decay."""
     return baseline.with_knobs(
         {
             "optimizer.lr": trial.suggest_float("optimizer.lr", 0.02, 0.5, log=True),

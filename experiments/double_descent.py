@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datamodules.mnist1d import MNIST1D
-from knobs.ablation import Ablation, Beats, Exceeds, Factor, Quick, Trend
-from knobs.config import RunConfig, Training
-from knobs.optimizers import Adam
-from knobs.schedules import Cosine
+from knobs import Ablation, Beats, Exceeds, Factor, Quick, RunConfig, Training, Trend
 from models.mlp import MLP
+from optimizers.adam import Adam
+from schedules.cosine import Cosine
 
 if TYPE_CHECKING:
     import optuna
@@ -19,10 +18,10 @@ PEAK = "96"
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate, but only over rates at which these steps bring the training loss to its floor.
+    """Tune the peak rate, but only over rates at which the training loss reaches its floor.
 
-    Validation prefers small rates near the threshold: they stop early by another name. With them in reach, tuning would
-    hide what is to be seen; that remedy is a cell of its own.
+    Near the threshold, validation prefers small rates, which act like early stopping. If they were in range, tuning
+    would hide the effect. Early stopping has cells of its own.
     """
     return baseline.with_knobs({"optimizer.lr": trial.suggest_float("optimizer.lr", 7e-3, 2e-2, log=True)})
 

@@ -6,55 +6,54 @@ from math import nan, sqrt
 from typing import TYPE_CHECKING
 
 from datamodules.quadratic import Quadratic
-from knobs.ablation import Ablation, Beats, Derived, Factor, Matches, Quick, Recorded, Reference
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import Constant
+from knobs import Ablation, Beats, Derived, Factor, Matches, Quick, RecordedValues, Reference, RunConfig, Training
 from models.mlp import MLP
+from optimizers.sgd import SGD
+from schedules.constant import Constant
 
 if TYPE_CHECKING:
     import optuna
 
 STEPS = {10: 400, 100: 1500, 1000: 4000}
-"""By kappa: enough for the slowest curvature to be all that is left, too few for the error to underflow."""
+"""Steps by kappa: enough that only the slowest curvature's error is left, too few for it to underflow."""
 
 
 def gradient_descent(kappa: float) -> float:
-    """Factor of the error in each step at the best constant rate, 2 / (greatest + smallest curvature)."""
+    """Return the factor of the error in each step at the best constant rate, 2 / (greatest + smallest curvature)."""
     return (kappa - 1.0) / (kappa + 1.0)
 
 
 def heavy_ball(kappa: float) -> float:
-    """The same with the best momentum, this factor's square (Polyak 1964)."""
+    """Return the factor with the best momentum. The best momentum is this factor's square (Polyak 1964)."""
     return (sqrt(kappa) - 1.0) / (sqrt(kappa) + 1.0)
 
 
 def level(kappa: int) -> dict[str, float | int]:
-    """A quadratic with the best rate and momentum of the heavy ball on it."""
+    """Return the level of a quadratic, with the best rate and momentum of the heavy ball on it."""
     low, high = 4.0 / (kappa + 1.0), 4.0 * kappa / (kappa + 1.0)
     best = {"optimizer.lr": (2.0 / (sqrt(low) + sqrt(high))) ** 2, "optimizer.momentum": heavy_ball(kappa) ** 2}
     steps = {"training.max_steps": STEPS[kappa], "training.val_every": STEPS[kappa] // 20}
     return {"data.kappa": float(kappa), **best, **steps}
 
 
-def rate(config: RunConfig, run: Recorded) -> float:
-    """From the middle of the curve to its end."""
+def rate(config: RunConfig, run: RecordedValues) -> float:
+    """Return the factor of the error in each step, from the middle of the curve to its end."""
     del config
     curve = run.curves["val/rmse"]
     (begin, first), (end, last) = curve[len(curve) // 2 - 1], curve[-1]
     return float((last / first) ** (1.0 / (end - begin)))
 
 
-def double_root_rate(config: RunConfig, run: Recorded) -> float:
-    """The same after division by the number of steps."""
+def double_root_rate(config: RunConfig, run: RecordedValues) -> float:
+    """Return the same factor after division of the error by the number of steps; NaN without momentum."""
     if not getattr(config.optimizer, "momentum", 0.0):
         return nan
     per_step = [(step, value / step) for step, value in run.curves["val/rmse"]]
-    return rate(config, Recorded(curves={"val/rmse": per_step}, values=run.values))
+    return rate(config, RecordedValues(curves={"val/rmse": per_step}, values=run.values))
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Nothing: the theory gives rate and momentum."""
+    """Tune nothing, because the theory gives rate and momentum."""
     del trial
     return baseline
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datamodules.mnist_subset import MNISTSubset
-from knobs.ablation import Ablation, Beats, Factor, NoDifference, Quick
-from knobs.config import RunConfig, Training
-from knobs.optimizers import AdamW
-from knobs.schedules import Cosine
+from knobs import Ablation, Beats, Factor, NoDifference, Quick, RunConfig, Training
 from models.resnet import ResNet
+from optimizers.adamw import AdamW
+from schedules.cosine import Cosine
 
 if TYPE_CHECKING:
     import optuna
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate, and dropout."""
+    """Tune peak rate and dropout."""
     return baseline.with_knobs(
         {
             "optimizer.lr": trial.suggest_float("optimizer.lr", 5e-4, 3e-2, log=True),

@@ -9,11 +9,22 @@ import numpy as np
 
 from datamodules._linear import least_squares, predict
 from datamodules.regression import Regression
-from knobs.ablation import Ablation, Beats, Computed, Derived, Factor, Matches, Quick, Recorded, Reference
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import Constant
+from knobs import (
+    Ablation,
+    Beats,
+    Computed,
+    Derived,
+    Factor,
+    Matches,
+    Quick,
+    RecordedValues,
+    Reference,
+    RunConfig,
+    Training,
+)
 from models.mlp import MLP
+from optimizers.sgd import SGD
+from schedules.constant import Constant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,21 +33,23 @@ if TYPE_CHECKING:
 
 FEATURES, NOISE, STEPS = 20, 0.5, 28_000
 RATES = (0.0003, 0.00125, 0.005)
-"""Of the mean squared error, whose gradient is twice that of half the square: there they are 0.0006, 0.0025, 0.01."""
+"""Rates for the mean squared error. Its gradient is twice that of half the square, for which they are 0.0006, 0.0025
+and 0.01."""
 STEPS_OF = {RATES[0]: 3 * STEPS, RATES[1]: STEPS, RATES[2]: STEPS}
-"""The slowest needs longer for a mean: what it has left of a state after n steps is exp(-2 lr n)."""
+"""Steps by rate. The slowest needs more for a mean: after n steps, exp(-2 lr n) of a state is left."""
 
 
 def floor(lr: float) -> float:
-    """Excess risk of batch-1 SGD at a constant rate, to first order: lr sigma^2 tr(H), H the inputs' second moments.
+    """Return the excess risk of batch-1 SGD at a constant rate to first order: lr sigma^2 tr(H).
 
-    In the convention of half the square, with rate a = 2 lr and half of the excess: a sigma^2 tr(H) / 4.
+    H holds the inputs' second moments. In the convention of half the square, with rate a = 2 lr and half of the excess:
+    a sigma^2 tr(H) / 4.
     """
     return lr * NOISE**2 * (FEATURES + 1)
 
 
 def second_order(lr: float) -> float:
-    """The exact stationary excess risk by the floor, for normal inputs of covariance 1 and a bias.
+    """Return the exact stationary excess risk over the floor, for normal inputs of covariance 1 and a bias.
 
     The weights' variance c and the bias's b solve 2 c = a (b + (d + 2) c + sigma^2) and 2 b = a (b + d c + sigma^2).
     """
@@ -45,8 +58,8 @@ def second_order(lr: float) -> float:
     return float(d * c + b) / floor(lr)
 
 
-def floor_ratio(config: RunConfig, run: Recorded) -> float:
-    """Over the last two thirds of the curve."""
+def floor_ratio(config: RunConfig, run: RecordedValues) -> float:
+    """Return the mean excess risk over the last two thirds of the curve, over the floor; NaN without known truth."""
     if not isinstance(config.data, Regression) or config.data.evaluation != "truth":
         return nan
     losses = [value for _, value in run.curves["val/loss"]]
@@ -54,7 +67,7 @@ def floor_ratio(config: RunConfig, run: Recorded) -> float:
 
 
 def published() -> float:
-    """R2 of least squares on all 442 patients."""
+    """Return the R2 of least squares on all 442 patients."""
     from sklearn.datasets import load_diabetes
 
     x, y = load_diabetes(return_X_y=True)
@@ -63,13 +76,13 @@ def published() -> float:
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Nothing: the claims are about given rates."""
+    """Tune nothing, because the claims are about given rates."""
     del trial
     return baseline
 
 
 def possible(levels: Mapping[str, str]) -> bool:
-    """The floor is held against the true weights, which no real data have."""
+    """Return whether a cell is possible. The floor needs the true weights, which are unknown for real data."""
     return levels["data"] == "synthetic" or not levels["method"].startswith("floor")
 
 

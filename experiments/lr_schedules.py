@@ -3,11 +3,10 @@
 import optuna
 
 from datamodules.mnist1d import MNIST1D
-from knobs.ablation import Ablation, Beats, Factor, Quick
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import Constant
+from knobs import Ablation, Beats, Factor, Quick, RunConfig, Training
 from models.mlp import MLP
+from optimizers.sgd import SGD
+from schedules.constant import Constant
 
 BASELINE = RunConfig(
     model=MLP(depth=2, width=100),
@@ -19,7 +18,7 @@ BASELINE = RunConfig(
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Nothing: the peak rate is what is asked about."""
+    """Tune nothing, because the peak rate is a factor."""
     del trial
     return baseline
 

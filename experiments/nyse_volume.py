@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING
 
 from datamodules.nyse import NYSE
 from experiments._autoregression import r2
-from knobs.ablation import Ablation, Beats, Computed, Exceeds, Factor, Matches, NoDifference, Quick, Reference
-from knobs.config import RunConfig, Training, Value
-from knobs.optimizers import AdamW
-from knobs.schedules import Cosine
+from knobs import (
+    Ablation,
+    Beats,
+    Computed,
+    Exceeds,
+    Factor,
+    Matches,
+    NoDifference,
+    Quick,
+    Reference,
+    RunConfig,
+    Training,
+    Value,
+)
 from models.rnn import RNN
+from optimizers.adamw import AdamW
+from schedules.cosine import Cosine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +39,11 @@ BOOK: dict[str, Value] = {
     "training.keep": "last",
     "data.validation": 0.01,
 }
-"""How the book's lab trains: nothing is chosen, so next to nothing is held out."""
+"""Training as in the book's lab. It chooses nothing on validation, so it validates on almost no data."""
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate, and how much the weights decay; nothing of what is trained as in the book."""
+    """Tune peak rate and weight decay, but not in cells that train as in the book."""
     if baseline.optimizer.kind == "rmsprop":
         return baseline
     return baseline.with_knobs(
@@ -43,7 +55,7 @@ def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
 
 
 def makes_sense(levels: Mapping[str, str]) -> bool:
-    """The book's scaling is asked about for the book's networks alone."""
+    """Return whether a cell is of interest. The book's scaling matters only for the book's networks."""
     if levels["scaling"] == "train":
         return "book" not in levels["model"]
     return (levels["model"], levels["weekday"]) in (

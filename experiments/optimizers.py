@@ -3,11 +3,10 @@
 import optuna
 
 from datamodules.sparse_features import SparseFeatures
-from knobs.ablation import Ablation, Beats, Factor, NoDifference, Quick
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import Constant
+from knobs import Ablation, Beats, Factor, NoDifference, Quick, RunConfig, Training
 from models.mlp import MLP
+from optimizers.sgd import SGD
+from schedules.constant import Constant
 
 BASELINE = RunConfig(
     model=MLP(depth=0),
@@ -18,11 +17,11 @@ BASELINE = RunConfig(
 )
 
 RATES = {"sgd": (0.02, 1.2), "adagrad": (0.01, 0.2), "rmsprop": (0.001, 0.02)}
-"""Lowest and highest rate; Adam and AdamW have those of RMSprop."""
+"""Lowest and highest rate. Adam and AdamW use those of RMSprop."""
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Rate and schedule. With momentum the rates are those of SGD times 1 - momentum: equal in lr / (1 - momentum)."""
+    """Tune rate and schedule. Momentum scales SGD's rates by 1 - momentum, so lr / (1 - momentum) has one range."""
     low, high = RATES.get(baseline.optimizer.kind, RATES["rmsprop"])
     slower = 1.0 - baseline.optimizer.momentum if isinstance(baseline.optimizer, SGD) else 1.0
     return baseline.with_knobs(

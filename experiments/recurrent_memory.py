@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datamodules.adding import Adding
-from knobs.ablation import Ablation, Beats, Factor, Matches, Quick, Reference
-from knobs.config import RunConfig, Training
-from knobs.optimizers import Adam
-from knobs.schedules import Cosine
+from knobs import Ablation, Beats, Factor, Matches, Quick, Reference, RunConfig, Training
 from models.rnn import RNN
+from optimizers.adam import Adam
+from schedules.cosine import Cosine
 
 if TYPE_CHECKING:
     import optuna
 
 VARIANCE = 1 / 6
-"""Of the sum of two numbers uniform in [0, 1]: the error of a network that remembers neither."""
+"""Variance of the sum of two numbers uniform in [0, 1]: the error of a network that remembers neither."""
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate, over a decade and a half."""
+    """Tune the peak rate over a decade and a half."""
     return baseline.with_knobs({"optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 0.03, log=True)})
 
 

@@ -3,11 +3,10 @@
 import optuna
 
 from datamodules.digits import Digits
-from knobs.ablation import Ablation, Beats, Factor, NoDifference, Quick, Trend
-from knobs.config import RunConfig, Training, Value
-from knobs.optimizers import SGD
-from knobs.schedules import Cosine
+from knobs import Ablation, Beats, Factor, NoDifference, Quick, RunConfig, Training, Trend, Value
 from models.resnet import ResNet
+from optimizers.sgd import SGD
+from schedules.cosine import Cosine
 
 BASELINE = RunConfig(
     model=ResNet(depth=1, width=48, norm="none", init="kaiming"),
@@ -27,7 +26,7 @@ DIGITS, ZERO = {"data": "digits"}, {"skip": "residual, zero init"}
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate: what suits one block does not suit thirty-two."""
+    """Tune the peak rate, because the best rate for one block does not suit thirty-two."""
     return baseline.with_knobs({"optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 0.3, log=True)})
 
 
@@ -41,7 +40,8 @@ ablation = Ablation(
         Factor("skip", SKIPS),
         Factor.of("model.depth", [1, 4, 16, 32]),
     ),
-    # on MNIST-1D only what the second half of the claim needs, and the default start nowhere deeper than where it fails
+    # MNIST-1D has only the cells that the second half of the claim needs; the default start has no cell deeper than the
+    # depth at which it fails
     where=lambda levels: (
         (levels["data"] == "digits" and (levels["skip"], levels["model.depth"]) != ("plain, default init", "32"))
         or (levels["skip"] in ("plain", "residual, zero init") and levels["model.depth"] in ("1", "16", "32"))

@@ -9,20 +9,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datamodules.function_1d import HALF_WIDTH, Function1D, evaluate
-from knobs.ablation import Ablation, Computed, Derived, Factor, Matches, NoDifference, Quick, Recorded, Reference, Trend
-from knobs.config import RunConfig, Training
-from knobs.optimizers import Adam
-from knobs.schedules import Cosine
+from knobs import (
+    Ablation,
+    Computed,
+    Derived,
+    Factor,
+    Matches,
+    NoDifference,
+    Quick,
+    RecordedValues,
+    Reference,
+    RunConfig,
+    Training,
+    Trend,
+)
 from models.mlp import MLP
+from optimizers.adam import Adam
+from schedules.cosine import Cosine
 
 if TYPE_CHECKING:
     import optuna
 
 
 def interpolant_error(width: int, target: str = "sine") -> float:
-    """RMSE of the ReLU network with one hidden layer that joins width + 1 evenly spaced points by straight lines.
+    """Return the RMSE of the ReLU network with one hidden layer that joins width + 1 even points by straight lines.
 
-    Unit k is relu(x - t_k); its output weight is by how much the slope changes at t_k.
+    Unit k is relu(x - t_k). Its output weight is the change of the slope at t_k.
     """
     import torch
 
@@ -41,23 +53,23 @@ def interpolant_error(width: int, target: str = "sine") -> float:
 
 
 def per_doubling() -> float:
-    """By what the construction's error is divided when its width doubles, from 32 to 256 units."""
+    """Return the factor by which the construction's error falls per doubling of its width, from 32 to 256 units."""
     return float((interpolant_error(32) / interpolant_error(256)) ** (1.0 / 3.0))
 
 
 def constructed(width: int) -> float:
-    """log10 of the construction's error on the sine."""
+    """Return log10 of the construction's error on the sine."""
     return log10(interpolant_error(width))
 
 
-def log_rmse(config: RunConfig, run: Recorded) -> float:
-    """Of the test split."""
+def log_rmse(config: RunConfig, run: RecordedValues) -> float:
+    """Return log10 of the test RMSE."""
     del config
     return log10(run.values["test/rmse"])
 
 
 def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """The peak rate."""
+    """Tune the peak rate."""
     return baseline.with_knobs({"optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 0.3, log=True)})
 
 

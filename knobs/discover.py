@@ -1,16 +1,20 @@
-"""Finding content by file name: models, data sets, studies, ablations.
+"""Find content by file name: models, data sets, optimizers, schedules, studies, ablations.
 
-Content lives in four folders of the project root (the nearest folder, from the current one upward, that holds
-`studies/` or `experiments/`), and in the same four folders that are installed beside `knobs`; the project's own come
-first. Listing reads file names and docstrings and imports nothing of it.
+Content lives in the folders named in `FOLDERS`. A project has its own (its root is the nearest folder, from the
+current one upward, that holds `studies/` or `experiments/`), and `knobs` ships some. A project's own file wins over a
+shipped file of the same name. Listing reads file names and docstrings and imports nothing.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import os
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -19,14 +23,25 @@ from knobs.errors import BadInputError, nearest
 
 T = TypeVar("T")
 
-FOLDERS = ("models", "datamodules", "studies", "experiments")
-SHIPPED = Path(__file__).resolve().parent.parent
+FOLDERS = {
+    "models": "model",
+    "datamodules": "data set",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "studies": "study",
+    "experiments": "ablation",
+}
+"""Content folders, with the word for one file in each."""
+
+_PACKAGE = Path(__file__).resolve().parent
+SHIPPED = _PACKAGE / "content" if (_PACKAGE / "content").is_dir() else _PACKAGE.parent
+"""Where the shipped content folders are: inside the installed package, or beside it in the repository."""
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The nearest folder from `start` (default: the current one) upward with `studies/` or `experiments/`, or `start`.
+    """Return the nearest folder from `start` (default: the current one) upward that holds `studies/` or `experiments/`.
 
-    `KNOBS_ROOT` names it outright: workers inherit the driver's.
+    Return `start` itself if there is none. The variable `KNOBS_ROOT` overrides the search; workers inherit it.
     """
     if start is None and (named := os.environ.get("KNOBS_ROOT")):
         return Path(named)
@@ -37,23 +52,52 @@ def project_root(start: Path | None = None) -> Path:
     return here
 
 
-def activate(root: Path) -> None:
-    """Make `from models.mlp import MLP` find the project's own files first, then the installed ones.
+class _ContentFinder:
+    """Imports the content folders as packages that search the project first and the shipped files second."""
 
-    The four packages get an explicit search path, so that no other installed package named `models` can stand before.
-    """
+    root: Path | None = None
+
+    @classmethod
+    def find_spec(cls, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> Any:
+        """Return the spec of a content package; None for every other module."""
+        if name not in FOLDERS:
+            return None
+        search = _search_path(name)
+        if not search:
+            return None
+        init = Path(search[0]) / "__init__.py"
+        if init.is_file():  # the project's own package code runs
+            return spec_from_file_location(name, init, submodule_search_locations=search)
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = search
+        return spec
+
+
+def _search_path(folder: str) -> list[str]:
+    """Return where files of a content folder are looked for, the project's own place first."""
+    bases = dict.fromkeys((_ContentFinder.root or project_root(), SHIPPED))
+    return [str(base / folder) for base in bases if (base / folder).is_dir()]
+
+
+def install_finder() -> None:
+    """Make `from models.mlp import MLP` work in this process. Called when `knobs` is imported."""
+    if _ContentFinder not in sys.meta_path:
+        sys.meta_path.insert(0, _ContentFinder)
+
+
+def activate(root: Path) -> None:
+    """Import content for the project at `root` from now on, and forget content that was imported for another one."""
+    _ContentFinder.root = root
     for folder in FOLDERS:
-        places = [str(base / folder) for base in (root, SHIPPED) if (base / folder).is_dir()]
-        package = sys.modules.get(folder)
-        if package is None or list(getattr(package, "__path__", [])) != list(dict.fromkeys(places)):
-            package = ModuleType(folder)
-            package.__path__ = list(dict.fromkeys(places))
-            sys.modules[folder] = package
+        if folder in sys.modules and list(getattr(sys.modules[folder], "__path__", [])) == _search_path(folder):
+            continue
+        for name in [name for name in sys.modules if name == folder or name.startswith(f"{folder}.")]:
+            del sys.modules[name]
     importlib.invalidate_caches()
 
 
 def files(folder: str, root: Path | None = None) -> dict[str, Path]:
-    """Name and file of everything in one content folder, the project's own shadowing the installed."""
+    """Return name and file of everything in one content folder; the project's own files replace shipped ones."""
     found: dict[str, Path] = {}
     for base in (SHIPPED, root or project_root()):
         for path in sorted((base / folder).glob("*.py")):
@@ -63,37 +107,44 @@ def files(folder: str, root: Path | None = None) -> dict[str, Path]:
 
 
 def summary(path: Path) -> str:
-    """First line of a file's docstring, read without importing it."""
+    """Return the first line of a file's docstring without importing it."""
     return docstring(path).partition("\n")[0]
 
 
 def docstring(path: Path) -> str:
-    """A file's docstring, read without importing it."""
+    """Return a file's docstring without importing it."""
     try:
         return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     except (SyntaxError, ValueError) as error:
         return f"(cannot be read: {error})"
 
 
+@functools.cache
+def launch_docstring(name: str) -> str:
+    """Return the docstring of a study's or ablation's file; empty if there is no such file."""
+    for folder in ("studies", "experiments"):
+        path = files(folder).get(name)
+        if path is not None:
+            return docstring(path)
+    return ""
+
+
 def load(folder: str, name: str) -> ModuleType:
-    """Import a content file by its name. Raises `BadInputError` for an unknown name or a file that fails."""
+    """Import a content file by its name. Raise `BadInputError` if the name is unknown or the file fails."""
     known = files(folder)
     if name not in known:
-        singular = {"models": "model", "datamodules": "data set", "studies": "study", "experiments": "ablation"}[folder]
-        raise BadInputError(f"no {singular} named {name!r}" + nearest(name, known))
-    if folder not in sys.modules:
-        activate(project_root())
+        raise BadInputError(f"no {FOLDERS[folder]} named {name!r}" + nearest(name, known))
     try:
         return importlib.import_module(f"{folder}.{name}")
     except BadInputError as error:
         raise BadInputError(f"{known[name]}: {error}") from error
-    except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input, not our bug
+    except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input, not an internal error
         said = str(error).strip().partition("\n")[0]
         raise BadInputError(f"{known[name]} does not import: {type(error).__name__}: {said}") from error
 
 
 def find_file(name: str) -> str:
-    """The folder of the study or ablation of this name; names are unique across the two. Imports nothing."""
+    """Return the folder of the study or ablation of this name; names are unique across the two. Imports nothing."""
     places = {folder: files(folder) for folder in ("studies", "experiments")}
     found = [folder for folder, known in places.items() if name in known]
     if len(found) > 1:
@@ -105,13 +156,13 @@ def find_file(name: str) -> str:
 
 
 def find(name: str) -> tuple[str, ModuleType]:
-    """The study or ablation of this name, imported, with its folder."""
+    """Import the study or ablation of this name. Return its folder and module."""
     folder = find_file(name)
     return folder, load(folder, name)
 
 
 def the_one(module: ModuleType, wanted: type[T]) -> T:
-    """The single object of type `wanted` in a content file. Raises `BadInputError` where there is none or several."""
+    """Return the one object of type `wanted` in a content file. Raise `BadInputError` if there is none or several."""
     found = [value for key, value in vars(module).items() if isinstance(value, wanted) and not key.startswith("_")]
     if len(found) != 1:
         raise BadInputError(f"{module.__file__}: expected one {wanted.__name__}, found {len(found)}")
@@ -119,7 +170,7 @@ def the_one(module: ModuleType, wanted: type[T]) -> T:
 
 
 def config_class(folder: str, kind: str, wanted: type[T]) -> type[T]:
-    """The one subclass of `wanted` that the file `<folder>/<kind>.py` defines."""
+    """Return the one subclass of `wanted` that the file `<folder>/<kind>.py` defines."""
     module = load(folder, kind)
     found: list[Any] = [
         value

@@ -1,4 +1,4 @@
-"""The exceptions a user can meet; each knows the exit code that it ends the command with."""
+"""The exceptions that a user can meet, each with the exit code of the command."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ if TYPE_CHECKING:
 
 
 class KnobsError(Exception):
-    """One clear line for the user; `exit_code` is what the command returns."""
+    """An error with one clear line for the user. The command returns `exit_code`."""
 
     exit_code = 4
 
 
 class BadInputError(KnobsError):
-    """Something the user gave is wrong: the message names it and the nearest valid thing."""
+    """Some input is wrong. The message names it and the nearest valid thing."""
 
     exit_code = 2
 
 
 class StoreError(KnobsError):
-    """A store could not be written or read; what was recorded before is safe."""
+    """A store could not be written or read. Earlier records are safe."""
 
     exit_code = 3
 
 
 class DeviceError(KnobsError):
-    """A device failed, or the processes that should use it cannot start."""
+    """A device failed, or its workers cannot start."""
 
     exit_code = 3
 
 
 class AnswerNoError(KnobsError):
-    """The command ran and the answer is no: not reproduced, every trial failed."""
+    """The command ran and the answer is no: not reproduced, or every trial failed."""
 
     exit_code = 1
 
@@ -43,13 +43,13 @@ class InterruptedBySignal(BaseException):
     """A signal ended the command after everything was saved. No `except Exception` of a library can swallow it."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"interrupted by signal {signum}; everything is saved, the same command goes on")
+        super().__init__(f"interrupted by signal {signum}; everything is saved; run the same command to continue")
         self.signum = signum
         self.exit_code = 128 + signum
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; did you mean X?` for the valid name closest to `name`, or all of them where none is close."""
+    """Return `; did you mean X?` for the valid name closest to `name`, or the list of names if none is close."""
     names = sorted(valid)
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     if close:

@@ -1,4 +1,4 @@
-"""Where a number comes from: code, environment, machine. What a receipt holds is collected here."""
+"""Where a number comes from: code, packages, machine."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knobs import discover
+from knobs.public import HOMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,19 +24,22 @@ if TYPE_CHECKING:
 ROOMS = ("knobs", *discover.FOLDERS)
 
 INSTALLED = {"site-packages", "dist-packages"}
-"""Folders of packages, whose versions are recorded instead."""
+"""Folders of installed packages. Their versions are recorded instead of their code."""
 
-ENGINE = "knobs.runner"
-"""The module from which everything that a training executes is imported."""
+ENGINE = ("knobs.training.run", "knobs.training.seed_batch")
+"""The modules from which everything that a training executes is imported."""
 
 
-def training_code_hash(model: str, data: str) -> str:
-    """Hash of the code that determines a run: the engine's part of it, the model's file and the data set's."""
-    return code_hash([ENGINE, f"models.{model}", f"datamodules.{data}"])
+def training_code_hash(content: Iterable[str]) -> str:
+    """Return the hash of the code that determines a run: the engine's, and that of the run's content modules."""
+    return code_hash([*ENGINE, *content])
 
 
 def code_hash(modules: Iterable[str]) -> str:
-    """Hash over these modules and what they import of ours and of the project; no comments, no docstrings."""
+    """Return a hash over these modules and what they import from knobs and from the project.
+
+    Comments and docstrings do not count.
+    """
     root, waiting, seen, looked = discover.project_root(), list(modules), dict[str, str](), set[str]()
     while waiting:
         name = waiting.pop()
@@ -53,7 +57,7 @@ def code_hash(modules: Iterable[str]) -> str:
 
 @functools.cache
 def _parse(name: str, path: Path, _modified: int) -> tuple[str, list[str]]:
-    """A file's hash without comments and docstrings, and the modules that it imports outside type checking."""
+    """Return a file's hash without comments and docstrings, and the modules that it imports outside type checking."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported: list[str] = []
     package = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
@@ -75,6 +79,8 @@ def _parse(name: str, path: Path, _modified: int) -> tuple[str, list[str]]:
             module = ".".join([*above, *([node.module] if node.module else [])])
             imported.append(module)
             imported.extend(f"{module}.{alias.name}" for alias in node.names)
+            if module == "knobs":  # its names are imported when they are first used
+                imported.extend(home for home, names in HOMES.items() for alias in node.names if alias.name in names)
             return node
 
     dump = ast.dump(Strip().visit(tree))
@@ -82,10 +88,14 @@ def _parse(name: str, path: Path, _modified: int) -> tuple[str, list[str]]:
 
 
 def _source(name: str, root: Path) -> Path | None:
-    """The file of a module of ours or of the project's, found without importing it; None for any other name."""
+    """Return the file of a module of knobs or of the project, without importing it; None for any other module."""
     room, _, rest = name.partition(".")
     bases = (
-        [discover.SHIPPED] if room == "knobs" else [root, discover.SHIPPED] if room in ROOMS else _beside(room, root)
+        [Path(__file__).resolve().parents[1]]
+        if room == "knobs"
+        else [root, discover.SHIPPED]
+        if room in ROOMS
+        else _beside(room, root)
     )
     for base in bases:
         stem = base.joinpath(room, *rest.split(".")) if rest else base / room
@@ -97,7 +107,7 @@ def _source(name: str, root: Path) -> Path | None:
 
 @functools.cache
 def _beside(name: str, root: Path) -> list[Path]:
-    """Where Python finds a top-level module of this name, if that is in the project and no installed package."""
+    """Return the folder of a top-level module of the project; empty if it is an installed package."""
     found = PathFinder.find_spec(name) if name and name not in sys.stdlib_module_names else None
     places = [] if found is None else [found.origin, *(found.submodule_search_locations or [])]
     real = [Path(place).resolve() for place in places if place]
@@ -108,7 +118,7 @@ def _beside(name: str, root: Path) -> list[Path]:
 
 @functools.cache
 def git_state(root: Path) -> tuple[str, str]:
-    """Commit and the diff against it ('' where clean); ('none', '') outside a repository."""
+    """Return the commit and the diff against it, which is empty if clean; ('none', '') outside a repository."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=20)
@@ -122,18 +132,18 @@ def git_state(root: Path) -> tuple[str, str]:
 
 @functools.cache
 def packages() -> dict[str, str]:
-    """Every installed distribution and its exact version."""
+    """Return every installed distribution and its exact version."""
     found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
     return dict(sorted(found.items(), key=lambda item: str(item[0]).lower()))
 
 
 def short_hash(facts: object) -> str:
-    """A name for packages, a machine, a diff: equal exactly when they are; empty for nothing."""
+    """Return a short hash of some facts: equal exactly if the facts are equal; empty for no facts."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16] if facts else ""
 
 
 def machine() -> dict[str, str]:
-    """What of this machine can change a rounding: platform, processor, instruction set."""
+    """Return what can change a rounding on this machine: platform, processor, instruction set."""
     return {
         "platform": " ".join((platform.system(), platform.machine(), *platform.libc_ver())).strip(),
         "python": platform.python_version(),
@@ -151,7 +161,7 @@ def _processor() -> str:
 
 
 def torch_state() -> dict[str, str]:
-    """Torch's version, instruction set and determinism flags, as they are in this process."""
+    """Return torch's version, instruction set and determinism flags in this process."""
     import torch
 
     return {

@@ -1,7 +1,7 @@
-"""SIGINT and SIGTERM: the first asks to stop, at a point where everything is whole; later ones change nothing.
+"""SIGINT and SIGTERM: the first one stops the command at a whole point; later ones change nothing.
 
-Where nothing has to be saved it raises at once. Within `held` it only is noted, and whoever works there asks `check`
-at the points where it can stop. So a doubled Ctrl-C cannot end the saving that the first one began.
+If nothing has to be saved, a signal raises at once. Within `held()` it is only noted, and the code calls `check()` at
+the points where it can stop. So a doubled Ctrl-C cannot end the saving that the first one started.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from knobs.errors import InterruptedBySignal
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 AGAIN_SECONDS = 1.0
-"""What was raised within a destructor is lost, so it is raised again."""
+"""Seconds after which an interruption is raised again: Python drops what is raised inside a destructor."""
 
 
 class _State:
     received: int | None = None
     holds = 0
     thrown: ClassVar[list[BaseException]] = []
-    """Raised at any instant, where nothing has to be saved."""
+    """Interruptions that were raised at once, because nothing had to be saved."""
 
 
 def install() -> None:
-    """Take over SIGINT and SIGTERM for this process."""
+    """Handle SIGINT and SIGTERM in this process."""
     for signum in SIGNALS:
         signal.signal(signum, _note)
     signal.signal(signal.SIGALRM, _again)
@@ -36,29 +36,29 @@ def install() -> None:
 
 
 def settle() -> None:
-    """The command is over and its answer is given: what comes now changes nothing."""
+    """Ignore signals from now on: the command has ended."""
     _State.holds += 1
-    for signum in (*SIGNALS, signal.SIGALRM):  # at the interpreter's end a handler of ours is the default again
+    for signum in (*SIGNALS, signal.SIGALRM):  # at exit the interpreter restores the default handlers
         signal.signal(signum, signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def came() -> bool:
-    """Whether a signal has come."""
+def arrived() -> bool:
+    """Return whether a signal has arrived."""
     return _State.received is not None
 
 
 def check() -> None:
-    """Raise `InterruptedBySignal` if a signal has come."""
+    """Raise `InterruptedBySignal` if a signal has arrived."""
     if _State.received is not None:
         raise InterruptedBySignal(_State.received)
 
 
-def behind(error: BaseException) -> BaseException:
-    """The interruption that this error came of where nothing had to be saved, else the error itself.
+def interruption_behind(error: BaseException) -> BaseException:
+    """Return the interruption that caused this error, or the error itself.
 
-    A library that is interrupted within a transaction may fail at cleaning up, and say that instead. What fails while
-    an interrupted command saves is no such error.
+    A library that is interrupted within a transaction may fail while it cleans up. Errors that occur while an
+    interrupted command saves its work are not caused by the interruption.
     """
     cause: BaseException | None = error
     while cause is not None and not any(cause is thrown for thrown in _State.thrown):
@@ -68,28 +68,28 @@ def behind(error: BaseException) -> BaseException:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Within, a signal is noted and nothing else; one that came raises at the end."""
-    with ending():
+    """Within, a signal is only noted. At the end, raise `InterruptedBySignal` if one has arrived."""
+    with undisturbed():
         yield
     check()
 
 
 @contextmanager
-def ending() -> Iterator[None]:
-    """Within, what has to be done at an end is done undisturbed."""
+def undisturbed() -> Iterator[None]:
+    """Within, a signal is only noted. Use this for work at the end of a command."""
     with _holding(_State.holds + 1):
         yield
 
 
 @contextmanager
 def let_through() -> Iterator[None]:
-    """Within a `held`, for what may take long and can be left at any instant: a signal raises at once."""
+    """Within `held()`, let a signal raise at once. Use this for long work that can stop at any instant."""
     with _holding(0):
         check()
         try:
             yield
         except InterruptedBySignal:
-            _State.thrown.clear()  # who holds has to save now
+            _State.thrown.clear()  # whoever holds signals saves now
             raise
 
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from knobs.errors import BadInputError
+from knobs import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from knobs.data import DataSpec
+    from knobs import DataSpec
 
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu"]
 Init = Literal["default", "xavier", "kaiming", "orthogonal"]
@@ -40,23 +40,23 @@ GAINS: dict[str, float] = {
     "gelu": 1.5335,
     "silu": 1.6765,
 }
-"""1 / sqrt(E[f(z)^2]) for z ~ N(0, 1): with weights of variance gain^2 / fan_in, a signal's mean square stays 1 from
-layer to layer. For relu that is the sqrt(2) of He et al. 2015; the others are the same condition, integrated."""
+"""1 / sqrt(E[f(z)^2]) for z ~ N(0, 1). With weights of variance gain^2 / fan_in, a signal's mean square stays 1 from
+layer to layer. For relu this is the sqrt(2) of He et al. 2015; the others follow from the same condition."""
 
 
-def one_answer(kind: str, spec: DataSpec) -> None:
-    """Raise `BadInputError` where data want an answer at every time step, which such a network does not give."""
+def check_one_target(kind: str, spec: DataSpec) -> None:
+    """Raise `BadInputError` if the data have a target at every time step. Such a network has one output per sample."""
     if spec.per_step:
-        raise BadInputError(f"model {kind} answers once a sample; these data of layout sequence want a class a step")
+        raise BadInputError(f"model {kind} has one output per sample, but these data have a target at every step")
 
 
 def activation(name: str) -> list[nn.Module]:
-    """The activation's module in a list; the identity is no module at all."""
+    """Return the activation's module in a list; an empty list for the identity."""
     return [] if name == "identity" else [ACTIVATIONS[name]()]
 
 
 def norm(name: str, width: int, *, spatial: bool = False) -> list[nn.Module]:
-    """Normalisation of (batch, width), or of (batch, width, rows, columns) if spatial; an empty list for `none`.
+    """Return the normalisation of (batch, width), or of (batch, width, rows, columns) if spatial. Empty for `none`.
 
     batch: Ioffe & Szegedy 2015. layer: Ba et al. 2016, over all channels and positions of a sample.
     """
@@ -68,16 +68,16 @@ def norm(name: str, width: int, *, spatial: bool = False) -> list[nn.Module]:
 
 
 def dropout(rate: float) -> list[nn.Module]:
-    """Dropout (Srivastava et al. 2014) in a list that is empty for rate 0, so that no random numbers are drawn."""
+    """Return dropout (Srivastava et al. 2014) in a list. Empty for rate 0, so that no random numbers are drawn."""
     return [nn.Dropout(rate)] if rate else []
 
 
 def initialise(modules: Iterable[nn.Module], init: str, gain: float) -> None:
-    """Draw the weights of every linear or convolutional layer among `modules`; biases start at 0.
+    """Draw the weights of every linear or convolutional layer among `modules`. Biases start at 0.
 
-    default: left as PyTorch made them (uniform, +-1/sqrt(fan_in), biases too). xavier: Glorot & Bengio 2010, uniform,
+    default: leave PyTorch's values (uniform, +-1/sqrt(fan_in), biases too). xavier: Glorot & Bengio 2010, uniform,
     gain 1. kaiming: He et al. 2015, normal, std gain/sqrt(fan_in). orthogonal: Saxe et al. 2014, times the gain; it
-    keeps a signal's norm, so that the mean square falls where a layer widens.
+    keeps a signal's norm, so the mean square falls if a layer widens.
     """
     if init == "default":
         return

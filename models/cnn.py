@@ -6,30 +6,29 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from knobs.config import Count, ModelConfig, part
-from knobs.errors import BadInputError
-from models._layers import GAINS, Activation, Init, activation, initialise, one_answer
+from knobs import BadInputError, Count, ModelConfig, part
+from models._layers import GAINS, Activation, Init, activation, check_one_target, initialise
 from models.resnet import HeightOne
 
 if TYPE_CHECKING:
-    from knobs.data import DataSpec
+    from knobs import DataSpec
 
 
 @part
 class CNN(ModelConfig):
-    """The oldest shape (LeCun et al. 1989): each layer halves the length; a linear layer reads every position left.
+    """The oldest shape (LeCun et al. 1989): each layer halves the length, and a linear layer reads all positions.
 
-    The residual networks beside it average over positions instead: where a pattern lies is nothing to them.
+    `ResNet` averages over positions instead, so the place of a pattern does not matter to it.
     """
 
     depth: Count = 3
     """Convolutions, each with a stride of 2."""
     width: Count = 25
-    """Channels of each."""
+    """Channels of each convolution."""
     stem: Count = 5
     """Width of the first convolution, an odd number."""
     kernel: Count = 3
-    """Width of the others, an odd number."""
+    """Width of the other convolutions, an odd number."""
     activation: Activation = "relu"
     """Nonlinearity after each convolution."""
     init: Init = "default"
@@ -41,8 +40,8 @@ class CNN(ModelConfig):
                 raise BadInputError(f"model.{name} = {width}: an even width has no middle; use an odd one")
 
     def build(self, spec: DataSpec) -> nn.Module:
-        """Inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
-        one_answer(self.kind, spec)
+        """Return the network: inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
+        check_one_target(self.kind, spec)
         if spec.layout == "vector":
             raise BadInputError(f"model {self.kind} takes sequences and images, not a vector (shape {spec.shape})")
         return CNNNetwork(self, spec)

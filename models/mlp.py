@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 from torch import nn
 
-from knobs.config import Count, Fraction, ModelConfig, part
-from models._layers import GAINS, Activation, Init, Norm, activation, dropout, initialise, norm, one_answer
+from knobs import Count, Fraction, ModelConfig, part
+from models._layers import GAINS, Activation, Init, Norm, activation, check_one_target, dropout, initialise, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from knobs.data import DataSpec
+    from knobs import DataSpec
 
 
 @part
 class MLP(ModelConfig):
-    """Fully connected layers over the flattened sample: any layout will do."""
+    """Fully connected layers over the flattened sample, of any layout."""
 
     depth: Annotated[int, Field(ge=0)] = 2
-    """Hidden layers; 0: the outputs are an affine function of the inputs."""
+    """Hidden layers. 0: the outputs are an affine function of the inputs."""
     width: Count = 100
     """Units in each hidden layer."""
     activation: Activation = "relu"
@@ -30,15 +30,15 @@ class MLP(ModelConfig):
     norm: Norm = "none"
     """Normalisation between each hidden layer and its nonlinearity."""
     dropout: Fraction = 0.0
-    """Part of the hidden units that is zeroed at random in training, after each nonlinearity."""
+    """Fraction of the hidden units that is zeroed at random in training, after each nonlinearity."""
     init: Init = "default"
     """Initial weights; kaiming and orthogonal are scaled to the activation."""
     residual: bool = False
     """Add each hidden layer's input to its output, from the second hidden layer on: h + f(W h + b)."""
 
     def build(self, spec: DataSpec) -> nn.Module:
-        """Inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
-        one_answer(self.kind, spec)
+        """Return the network: inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
+        check_one_target(self.kind, spec)
         return ResidualMLPNetwork(self, spec) if self.residual else MLPNetwork(self, spec)
 
 
@@ -49,7 +49,7 @@ class MLPNetwork(nn.Sequential):
         hidden: list[nn.Module] = []
         fan_in = spec.features
         for _ in range(config.depth):
-            # a batch norm subtracts whatever a bias adds, so the bias would be a parameter without a gradient
+            # a batch norm subtracts what a bias adds, so the bias would have no gradient
             hidden.append(nn.Linear(fan_in, config.width, bias=config.norm != "batch"))
             hidden += norm(config.norm, config.width)
             hidden += activation(config.activation)
@@ -62,9 +62,9 @@ class MLPNetwork(nn.Sequential):
 
 
 class ResidualMLPNetwork(MLPNetwork):
-    """The same layers under the same names, and a skip over each hidden layer that has as many inputs as outputs.
+    """The same layers under the same names, with a skip over each hidden layer except the first.
 
-    The first hidden layer and the head have none, so every skip is an identity without parameters.
+    These layers have as many inputs as outputs, so every skip is an identity without parameters.
     """
 
     any_leading_axes = True
@@ -75,7 +75,7 @@ class ResidualMLPNetwork(MLPNetwork):
         self.skips = {begin: end - 1 for begin, end in pairwise(affine[1:])}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
+        """Map inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
         kept, last = x, -1
         for index, layer in enumerate(self):
             if index in self.skips:

@@ -7,54 +7,53 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 from torch import nn
 
-from knobs.config import Count, Fraction, ModelConfig, part
-from knobs.errors import BadInputError
-from models._layers import GAINS, Activation, Init, Norm, activation, dropout, initialise, norm, one_answer
+from knobs import BadInputError, Count, Fraction, ModelConfig, part
+from models._layers import GAINS, Activation, Init, Norm, activation, check_one_target, dropout, initialise, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from knobs.data import DataSpec
+    from knobs import DataSpec
 
 
 @part
 class ResNet(ModelConfig):
-    """Blocks of two weight layers whose output is added to their input, in pre-activation order (He et al. 2016)."""
+    """Blocks of two weight layers that add their output to their input, in pre-activation order (He et al. 2016)."""
 
     depth: Annotated[int, Field(ge=0)] = 3
     """Residual blocks, of two weight layers each."""
     width: Count = 32
-    """Channels (units, where the data are vectors) of every block."""
+    """Channels of every block, or units if the data are vectors."""
     residual: bool = True
-    """Add each block's input to its output; off: the plain twin, the same network without the additions."""
+    """Add each block's input to its output. Off: the plain twin, the same network without the additions."""
     activation: Activation = "relu"
-    """Nonlinearity before each weight layer but the first."""
+    """Nonlinearity before each weight layer except the first."""
     norm: Norm = "batch"
     """Normalisation before each nonlinearity."""
     dropout: Fraction = 0.0
-    """Part of the units that is zeroed at random in training, before each block's second weight layer."""
+    """Fraction of the units that is zeroed at random in training, before each block's second weight layer."""
     init: Init = "default"
     """Initial weights; kaiming and orthogonal are scaled to the activation."""
     zero_init: bool = False
     """Start each block's last weight layer at 0, so that a block starts as the identity (Goyal et al. 2017, section
-    5.1). The plain twin leaves it out: without a skip nothing would pass."""
+    5.1). The plain twin ignores it, because without a skip no signal would pass."""
     kernel: Count = 3
-    """Width of each convolution, an odd number; vectors have none."""
+    """Width of each convolution, an odd number. Vectors have no convolutions."""
     halve_every: Annotated[int, Field(ge=0)] = 1
-    """Blocks between halvings of the length (or height and width) by average pooling; 0: never; vectors have none."""
+    """Blocks between halvings of the length (or height and width) by average pooling; 0: never. Not for vectors."""
 
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
             raise BadInputError(f"model.kernel = {self.kernel}: an even kernel has no middle; use an odd one")
 
     def build(self, spec: DataSpec) -> nn.Module:
-        """Inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
-        one_answer(self.kind, spec)
+        """Return the network: inputs (batch, *spec.shape) to outputs (batch, spec.outputs)."""
+        check_one_target(self.kind, spec)
         return ResNetNetwork(self, spec)
 
 
 class Block(nn.Module):
-    """x + f(x) where residual, else f(x); f is the sequence of `layers`."""
+    """x + f(x) if residual, else f(x); f is the sequence of `layers`."""
 
     any_leading_axes = True
 
@@ -64,16 +63,16 @@ class Block(nn.Module):
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
-        """Input and output have the same shape."""
+        """Return an output of the input's shape."""
         change: Tensor = self.branch(x)
         return x + change if self.residual else change
 
 
 class HeightOne(nn.Module):
-    """A sequence as an image one pixel high: PyTorch convolves that 1.4 times as fast on a CPU as in one dimension."""
+    """A sequence as an image one pixel high, which PyTorch convolves 1.4 times as fast on a CPU as a sequence."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, steps, features) to (batch, features, 1, steps)."""
+        """Map (batch, steps, features) to (batch, features, 1, steps)."""
         return x.transpose(1, 2).unsqueeze(2)
 
 
@@ -81,15 +80,15 @@ class MeanOverPositions(nn.Module):
     """Global average pooling (Lin et al. 2014) as a mean: the pooling layer has no deterministic CUDA gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, rows, columns) to (batch, channels)."""
+        """Map (batch, channels, rows, columns) to (batch, channels)."""
         return x.flatten(2).mean(2)
 
 
 class ResNetNetwork(nn.Sequential):
     """Stem, `depth` blocks of (norm, activation, weights) twice, norm, activation, mean over positions, linear.
 
-    Halving sits between blocks and width never changes, so every skip is an identity without parameters: the plain twin
-    has the same parameters and draws the same initial weights.
+    Halvings are between blocks and the width never changes, so every skip is an identity without parameters. The plain
+    twin has the same parameters and draws the same initial weights.
     """
 
     def __init__(self, config: ResNet, spec: DataSpec) -> None:
@@ -124,8 +123,8 @@ class ResNetNetwork(nn.Sequential):
 
 
 def _weights(config: ResNet, fan_in: int, size: tuple[int, ...]) -> nn.Module:
-    """One weight layer that keeps the positions: a convolution, or a dense layer where there are none."""
-    # every reader of the stream begins with the norm, and a batch norm subtracts what a bias adds
+    """One weight layer that keeps the positions: a convolution, or a dense layer if there are no positions."""
+    # every reader of this layer's output starts with the norm, and a batch norm subtracts what a bias adds
     bias = config.norm != "batch"
     if not size:
         return nn.Linear(fan_in, config.width, bias=bias)

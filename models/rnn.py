@@ -8,14 +8,13 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from knobs.config import Count, Fraction, ModelConfig, part
-from knobs.errors import BadInputError
+from knobs import BadInputError, Count, Fraction, ModelConfig, part
 from models._layers import Init, dropout, initialise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from knobs.data import DataSpec
+    from knobs import DataSpec
 
 GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4}
 
@@ -24,40 +23,43 @@ GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4}
 class RNN(ModelConfig):
     """Stacked recurrent layers, a readout over time, a linear layer. Takes the layout sequence only.
 
-    Tokens are embedded in as many dimensions as a layer has units, from a standard normal. Where there is a target a
-    step, the linear layer reads each step's state.
+    Tokens are embedded in as many dimensions as a layer has units; embeddings start standard normal. If there is a
+    target at every step, the linear layer reads each step's state.
     """
 
     cell: Literal["tanh", "relu", "gru", "lstm"] = "gru"
     """tanh: Elman 1990; relu: recurrent weights start at the identity (Le et al. 2015); gru: Cho et al. 2014; lstm:
     Hochreiter & Schmidhuber 1997."""
     depth: Count = 1
-    """Recurrent layers, one upon the other."""
+    """Recurrent layers; each reads the states of the layer below."""
     width: Count = 32
     """Units of each layer, in each direction."""
     bidirectional: bool = False
-    """Read the sequence backward as well, with weights of its own (Schuster & Paliwal 1997)."""
+    """Also read the sequence backward, with separate weights (Schuster & Paliwal 1997)."""
     readout: Literal["last", "mean", "max", "all"] = "last"
-    """What the linear layer sees of the top layer: each direction's last state, the mean or maximum over time, or the
-    states of all steps side by side."""
+    """States of the top layer that the linear layer reads: each direction's last state, the mean or maximum over time,
+    or the states of all steps side by side."""
     dropout: Fraction = 0.0
-    """Part of the units that is zeroed at random in training, after each layer."""
+    """Fraction of the units that is zeroed at random in training, after each layer."""
     init: Init = "default"
-    """Initial weights, gate by gate; a relu cell's recurrent weights are the identity whatever this says."""
+    """Initial weights, gate by gate. The recurrent weights of a relu cell always start at the identity."""
     forget_bias: Annotated[float, Field(ge=-10, le=10)] = 1.0
-    """Initial bias of an lstm's forget gate (Jozefowicz et al. 2015 find 1 good); other cells have none."""
+    """Initial bias of an lstm's forget gate (Jozefowicz et al. 2015 recommend 1). Other cells have no forget gate."""
 
     def build(self, spec: DataSpec) -> nn.Module:
-        """Inputs (batch, steps, features) to outputs (batch, spec.outputs), or (batch, spec.outputs, steps)."""
+        """Return the network: inputs (batch, steps, features) to outputs (batch, spec.outputs).
+
+        If every step has a target, outputs are (batch, spec.outputs, steps).
+        """
         if spec.layout != "sequence":
             raise BadInputError(
                 f"model {self.kind} takes data of layout sequence, not {spec.layout} (shape {spec.shape})"
             )
         if spec.per_step and (self.bidirectional or self.readout != "last"):
-            told = "bidirectional" if self.bidirectional else f"with readout {self.readout}"
+            setting = "bidirectional" if self.bidirectional else f"with readout {self.readout}"
             raise BadInputError(
-                f"model {self.kind} {told} would look ahead where a {spec.layout} has one target a step: only its past "
-                "may be read"
+                f"model {self.kind} {setting} would read ahead: these data have a target at every step, which may "
+                "depend on the past only"
             )
         return RNNNetwork(self, spec)
 
@@ -86,7 +88,7 @@ class RNNNetwork(nn.Module):
         self._initialise(config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, steps, features) to (batch, outputs), or (batch, outputs, steps) with a target a step."""
+        """Map (batch, steps, features) to (batch, outputs), or to (batch, outputs, steps) with a target per step."""
         if self.embedding is not None:
             x = self.embedding(x.squeeze(2).long())
         states, _ = self.recurrent(x)

@@ -3,11 +3,10 @@
 import optuna
 
 from datamodules.credit_default import CreditDefault
-from knobs.config import RunConfig, Training, Value
-from knobs.optimizers import AdamW
-from knobs.schedules import Cosine
-from knobs.study import Study
+from knobs import RunConfig, Study, Training, Value
 from models.mlp import MLP
+from optimizers.adamw import AdamW
+from schedules.cosine import Cosine
 
 BASELINE = RunConfig(
     model=MLP(depth=2, width=64, dropout=0.1),
@@ -19,7 +18,7 @@ BASELINE = RunConfig(
 
 
 def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Depth, scaling, peak rate and schedule; width, activation, norm and dropout where there is a hidden layer."""
+    """Depth, scaling, peak rate and schedule; width, activation, norm and dropout if there is a hidden layer."""
     knobs: dict[str, Value] = {
         "model.depth": trial.suggest_int("model.depth", 0, 4),
         "data.scaling": trial.suggest_categorical("data.scaling", ["standard", "quantile"]),

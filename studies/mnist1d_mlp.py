@@ -3,11 +3,10 @@
 import optuna
 
 from datamodules.mnist1d import MNIST1D
-from knobs.config import RunConfig, Training, Value
-from knobs.optimizers import AdamW
-from knobs.schedules import Cosine
-from knobs.study import Study
+from knobs import RunConfig, Study, Training, Value
 from models.mlp import MLP
+from optimizers.adamw import AdamW
+from schedules.cosine import Cosine
 
 BASELINE = RunConfig(
     model=MLP(depth=2, width=128),
@@ -19,7 +18,7 @@ BASELINE = RunConfig(
 
 
 def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Depth, width, activation, peak rate and schedule; momentum where the optimizer is SGD."""
+    """Depth, width, activation, peak rate and schedule; momentum if the optimizer is SGD."""
     knobs: dict[str, Value] = {
         "model.depth": trial.suggest_int("model.depth", 1, 5),
         "model.width": trial.suggest_int("model.width", 32, 256, log=True),

@@ -3,11 +3,10 @@
 import optuna
 
 from datamodules.mnist1d import MNIST1D
-from knobs.config import RunConfig, Training, Value
-from knobs.optimizers import AdamW
-from knobs.schedules import OneCycle
-from knobs.study import Study
+from knobs import RunConfig, Study, Training, Value
 from models.resnet import ResNet
+from optimizers.adamw import AdamW
+from schedules.one_cycle import OneCycle
 
 BASELINE = RunConfig(
     model=ResNet(depth=3, width=32),
@@ -19,7 +18,7 @@ BASELINE = RunConfig(
 
 
 def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Depth, width, skip, activation, kernel, peak rate and schedule; the zero start where there is a skip."""
+    """Depth, width, skip, activation, kernel, peak rate and schedule; the zero start if there is a skip."""
     knobs: dict[str, Value] = {
         "model.depth": trial.suggest_int("model.depth", 1, 6),
         "model.width": trial.suggest_int("model.width", 16, 64, step=8),

@@ -3,11 +3,10 @@
 import optuna
 
 from datamodules.mnist1d import MNIST1D
-from knobs.config import RunConfig, Training, Value
-from knobs.optimizers import AdamW
-from knobs.schedules import OneCycle
-from knobs.study import Study
+from knobs import RunConfig, Study, Training, Value
 from models.rnn import RNN
+from optimizers.adamw import AdamW
+from schedules.one_cycle import OneCycle
 
 BASELINE = RunConfig(
     model=RNN(cell="gru", depth=1, width=32, bidirectional=True, readout="max"),
@@ -19,7 +18,7 @@ BASELINE = RunConfig(
 
 
 def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Cell, depth, width, readout, peak rate and schedule; the forget gate's bias where there is one."""
+    """Cell, depth, width, readout, peak rate and schedule; the forget gate's bias for an lstm."""
     knobs: dict[str, Value] = {
         "model.cell": trial.suggest_categorical("model.cell", ["tanh", "relu", "gru", "lstm"]),
         "model.depth": trial.suggest_int("model.depth", 1, 2),

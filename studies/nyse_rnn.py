@@ -3,11 +3,10 @@
 import optuna
 
 from datamodules.nyse import NYSE
-from knobs.config import RunConfig, Training, Value
-from knobs.optimizers import AdamW
-from knobs.schedules import Cosine
-from knobs.study import Study
+from knobs import RunConfig, Study, Training, Value
 from models.rnn import RNN
+from optimizers.adamw import AdamW
+from schedules.cosine import Cosine
 
 BASELINE = RunConfig(
     model=RNN(cell="tanh", depth=1, width=16),
@@ -19,7 +18,7 @@ BASELINE = RunConfig(
 
 
 def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Cell, depth, width, peak rate and schedule; warm-up where the rate falls, the forget gate's bias for an lstm."""
+    """Cell, depth, width, peak rate and schedule; warm-up if the rate falls; the forget gate's bias for an lstm."""
     knobs: dict[str, Value] = {
         "model.cell": trial.suggest_categorical("model.cell", ["tanh", "relu", "gru", "lstm"]),
         "model.depth": trial.suggest_int("model.depth", 1, 3),

@@ -1,4 +1,4 @@
-"""A headless Chromium over its debugging pipe: opens pages, asks their DOM, notes every request."""
+"""A headless Chromium driven over its debugging pipe: opens pages, reads their DOM, keeps every request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FLAGS = (
 
 
 class Chromium:
-    """One browser with one page; `with` it. `profile` is a fresh folder."""
+    """A browser with one page; use it in a `with` statement. `profile` is a new folder."""
 
     def __init__(self, profile: Path, width: int = 1600, height: int = 1000) -> None:
         assert PROGRAM is not None
@@ -82,22 +82,22 @@ class Chromium:
         os.close(self._in)
 
     def open(self, address: str) -> None:
-        """Go there from an empty page, so that a link that differs in its fragment only is loaded anew."""
+        """Open an address from an empty page, so that the page loads again if only the fragment differs."""
         self._call("Page.navigate", url="about:blank")
         self._call("Page.navigate", url=address)
 
     def before_pages(self, script: str) -> None:
-        """Run a script in every page before its own."""
+        """Run a script in every page before the page's own scripts."""
         self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
 
     def ask(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def until(self, expression: str, holds: Callable[[Any], bool] = bool, seconds: float = 30.0) -> Any:
-        """Ask again and again until the answer holds; the answer."""
+        """Evaluate an expression until its value satisfies `holds`. Return the value."""
         deadline = time.monotonic() + seconds
         while True:
             answer = self.ask(expression)
@@ -107,12 +107,12 @@ class Chromium:
             time.sleep(0.1)
 
     def hosts(self) -> set[str]:
-        """Every host that was asked for anything."""
+        """Return every host that received a request."""
         parts = [urlsplit(address) for address in self.requests]
         return {part.hostname or "" for part in parts if part.scheme not in ("about", "blob", "data")}
 
     def screenshot(self, path: Path) -> None:
-        """What the window shows, as PNG."""
+        """Save a screenshot of the window as PNG."""
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
 
     def _call(self, method: str, **params: Any) -> dict[str, Any]:

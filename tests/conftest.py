@@ -1,4 +1,4 @@
-"""Makes `models`, `datamodules`, `studies` and `experiments` importable, as every command does."""
+"""Makes the content folders of this repository importable, and registers the fixtures that several folders use."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Shared by tests of MLflow's pages: `knobs ui` over a store, a study of many trials, and what is asked of a page."""
+"""`knobs ui` over a store, a study of many trials, and expressions that read MLflow's pages. Shared by tests."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 from chromium import Chromium
 from support import KNOBS, ROOT, environment
 
-from knobs.job import Record
-from knobs.launch import links
-from knobs.tracking import Tracker
+from knobs.pages.links import links
+from knobs.record.stores.mlflow_store import Tracker
+from knobs.training import CurvePoint
 
 MADE, MANY = "made", 500
-"""A study of so many trials that nobody trained."""
+"""Name and number of trials of a study that nobody trained."""
 
 BEST = 321
-"""The best of them."""
+"""Number of its best trial."""
 
-# What is asked of a page. Columns stand in the order in which they are seen, which need not be the document's.
+# JavaScript expressions. Columns are read in the order on the screen, which need not be the document's.
 COLUMNS = """[...document.querySelectorAll('.ag-header-cell[col-id]')].filter(e => e.innerText.trim())
     .map(e => [e.getBoundingClientRect().left, e.innerText.trim()]).sort((a, b) => a[0] - b[0]).map(x => x[1])"""
 NAMES = """[...document.querySelectorAll('.ag-pinned-left-cols-container .ag-row')]
@@ -44,7 +44,7 @@ LINES = """[...document.querySelectorAll('[data-testid=experiment-view-compare-r
 AXES = """[...document.querySelectorAll('.parcoords .dimension .label')].map(e => e.textContent)"""
 LEGENDS = """[...document.querySelectorAll('[data-testid=experiment-view-compare-runs-card]')]
     .map(e => e.innerText.split('\\n').map(line => line.trim().match(/^(.+) \\(.*\\)$/)?.[1]).filter(Boolean))"""
-# The edges of the bands around groups are black, and not seen.
+# The edges of the bands around groups are black and invisible.
 COLOURS = """[...document.querySelectorAll('[data-testid=experiment-view-compare-runs-card] .js-plotly-plot')]
     .map(e => new Set([...e.querySelectorAll('.scatterlayer path.js-line')].filter(p => p.getAttribute('d'))
         .map(p => p.style.stroke).filter(stroke => stroke != 'rgb(0, 0, 0)')).size)"""
@@ -53,7 +53,7 @@ OPEN_SECTIONS = """[...document.querySelectorAll('[data-testid=experiment-view-c
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -61,13 +61,13 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether anybody listens there."""
+    """Return whether a process listens on this port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def start_ui(store: Path, port: int, *options: str, cwd: Path = ROOT) -> tuple[subprocess.Popen[str], str]:
-    """`knobs ui`, and what it says up to the line that says how to end it."""
+    """Start `knobs ui`. Return the process and its output up to the line about Ctrl-C."""
     words = [str(KNOBS), "ui", "--port", str(port), *options]
     process = subprocess.Popen(
         words, cwd=cwd, env=environment(store), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -82,7 +82,7 @@ def start_ui(store: Path, port: int, *options: str, cwd: Path = ROOT) -> tuple[s
 
 
 def stop(process: subprocess.Popen[str]) -> int:
-    """Ctrl-C, and the exit code."""
+    """Send Ctrl-C. Return the exit code."""
     process.send_signal(signal.SIGINT)
     code = process.wait(timeout=20)
     assert process.stdout is not None
@@ -91,7 +91,7 @@ def stop(process: subprocess.Popen[str]) -> int:
 
 
 def make_trials(tracker: Tracker) -> None:
-    """A study in the store, its trials written by hand."""
+    """Write a study and its trials to the store without training."""
     experiment = tracker.experiment(MADE)
     identity = json.dumps({"space": {"model.width": {}, "optimizer.lr": {}}})
     tags = {"knobs.kind": "study", "knobs.study": MADE, "knobs.identity": identity, "knobs.state": "finished"}
@@ -103,27 +103,27 @@ def make_trials(tracker: Tracker) -> None:
         run = tracker.create(experiment, f"t{number:03d}", {**tags, "mlflow.parentRunId": parent}, knobs)
         top = value_of(number)
         losses = {"val/loss": 1 - top, "train/loss": 1.1 - top}
-        curve = [Record(step=s, values={"val/accuracy": top * s / 9, **losses}, time_ms=s) for s in range(10)]
-        tracker.log(run, [*curve, Record(step=9, values={"best/val/accuracy": top}, time_ms=9)])
+        curve = [CurvePoint(step=s, values={"val/accuracy": top * s / 9, **losses}, time_ms=s) for s in range(10)]
+        tracker.log(run, [*curve, CurvePoint(step=9, values={"best/val/accuracy": top}, time_ms=9)])
         tracker.client.set_terminated(run, "FINISHED")
     tracker.summary(parent, {"best/val/accuracy": value_of(BEST)})
     tracker.end(parent, "FINISHED", {"knobs.best_trial": str(BEST)})
-    links.links(tracker, MADE, publish=True)
+    links(tracker, MADE, publish=True)
 
 
 def value_of(number: int) -> float:
-    """A trial's objective."""
+    """Return a trial's objective."""
     return (number * 7919 % MANY) / MANY
 
 
 def best_first() -> list[int]:
-    """The trials' numbers in the order of the table."""
+    """Return the trials' numbers, best objective first."""
     return sorted(range(MANY), key=lambda number: -value_of(number))
 
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Chromium]:
-    """A browser in which MLflow's page opens no panel of its own; at the end, that it asked no other machine."""
+    """Open a browser in which MLflow's page opens no panel by itself. Check at the end that only this host was used."""
     with Chromium(profile, 2400, 1400) as page:
         closed = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
         page.before_pages(f"if (location.protocol == 'http:') {closed}")  # a panel that opens once in a browser
@@ -133,13 +133,13 @@ def browser(profile: Path) -> Iterator[Chromium]:
 
 
 def rows_appear(page: Chromium, count: int) -> list[str]:
-    """The rows' names, once there are as many."""
+    """Wait until the table has this number of rows. Return their names."""
     names: list[str] = page.until(NAMES, lambda found: len(found) == count)
     return names
 
 
 def cells_of(page: Chromium, column: str) -> list[str]:
-    """What a column shows, by its canonical name."""
+    """Return a column's texts; `column` is MLflow's canonical name."""
     escaped = column.replace("`", "\\`")
     shown: list[str] = page.ask(VALUES.replace("${%s}", escaped))
     return shown

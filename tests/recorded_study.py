@@ -1,4 +1,4 @@
-"""Shared by tests: one small study through the installed command, run once a session."""
+"""One small study, run through the installed command once per session. Shared by tests."""
 
 import functools
 import re
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from support import ROOT, Done, command
 
-from knobs.places import Places
-from knobs.tracking import Row, Tracker
+from knobs.record.stores.locations import StoreLocations
+from knobs.record.stores.mlflow_store import Tracker
+from knobs.record.stores.rows import Row
 
 SMALL = ("--training.max_steps", "140", "--training.val_every", "20")
 STUDY = ("study", "mnist1d_mlp", "--trials", "8", "--pruner", "halving", *SMALL)
@@ -16,7 +17,7 @@ STUDY = ("study", "mnist1d_mlp", "--trials", "8", "--pruner", "halving", *SMALL)
 
 @dataclass
 class Ran:
-    """A study that has ended, its store and what it printed."""
+    """A finished study: its store, its output and its rows."""
 
     store: Path
     done: Done
@@ -27,12 +28,12 @@ class Ran:
 
 @functools.cache
 def the_study(base: Path) -> Ran:
-    """Eight trials on two workers, some of them pruned, in a folder whose name has a space."""
+    """Run eight trials on two workers, some of them pruned, in a folder whose name has a space."""
     store = base / "two workers" / "m"
     store.parent.mkdir()
     done = command(*STUDY, "--devices", "cpu:2", store=store)
     assert done.code == 0, done
-    tracker = Tracker(Places(ROOT, store))
+    tracker = Tracker(StoreLocations(ROOT, store))
     experiment = tracker.experiment("mnist1d_mlp")
     (parent,) = tracker.search("tags.`knobs.kind` = 'study'", experiment)
     trials = tracker.search(f"tags.`mlflow.parentRunId` = '{parent.id}'", experiment)
@@ -40,12 +41,12 @@ def the_study(base: Path) -> Ran:
 
 
 def curves(tracker: Tracker, row: Row) -> dict[str, list[tuple[int, float]]]:
-    """All that is recorded of a run and is a matter of its config, to the bit."""
+    """Return every recorded value that the config determines to the bit."""
     return {name: tracker.curve(row.id, name) for name in row.metrics if not name.startswith("system/")}
 
 
 def run_of(ran: Ran, done: Done) -> Row:
-    """The run that a `knobs run` made."""
+    """Return the run that a `knobs run` recorded."""
     assert done.code == 0, done
     found = re.search(r"run ([0-9a-f]{32})", done.out)
     assert found is not None

@@ -1,4 +1,4 @@
-"""Shared by tests of reports: a project of its own with a small ablation, a study and an ablation of nasty names."""
+"""A project with a small ablation, a study and an ablation of nasty names. Shared by tests of reports."""
 
 import fcntl
 import json
@@ -12,12 +12,10 @@ from support import Done, quick
 
 HEAD = """
 from datamodules.toy import Toy
-from knobs.ablation import Ablation, Beats, Factor, NoDifference, Quick, Reference, Trend
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import Constant
-from knobs.study import Study
+from knobs import Ablation, Beats, Factor, NoDifference, Quick, Reference, RunConfig, Study, Training, Trend
 from models.mlp import MLP
+from optimizers.sgd import SGD
+from schedules.constant import Constant
 
 BASELINE = RunConfig(
     model=MLP(depth=1, width=8), data=Toy(), optimizer=SGD(lr=0.1), schedule=Constant(),
@@ -87,7 +85,7 @@ ablation = Ablation(
 )
 '''
 
-MIXED = f'''"""Cells with spaces, steps and data of their own; one has nothing to tune."""
+MIXED = f'''"""Each cell has its own space, steps and data; one has nothing to tune."""
 {HEAD}
 
 def nuisance(trial, baseline):
@@ -138,7 +136,7 @@ study = Study(baseline=BASELINE, space=space, metric="val/accuracy", direction="
 
 
 def project(base: Path) -> Path:
-    """A folder with three files of content and a store in which all three have run; made once a test session."""
+    """Return a folder with four files of content and a store in which all four have run; made once per session."""
     folder = base / "reported"
     with (base / "reported.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -153,7 +151,7 @@ def project(base: Path) -> Path:
 
 
 def write(folder: Path) -> None:
-    """The content alone."""
+    """Write the content without running it."""
     ablations = {"tiny": TINY, "nasty": NASTY, "mixed": MIXED}
     for path, text in [
         *((f"experiments/{name}", text) for name, text in ablations.items()),
@@ -164,12 +162,12 @@ def write(folder: Path) -> None:
 
 
 def knobs(folder: Path, *arguments: str, store: Path | None = None) -> Done:
-    """A command in the project, on its store or another."""
+    """Run a command in the project, on the project's store or another."""
     return quick(*arguments, store=store or folder / "mlruns", cwd=folder)
 
 
 def copied(folder: Path, to: Path, change: Callable[[sqlite3.Connection], object]) -> Path:
-    """A copy of the project's store, changed behind MLflow's back; its artifacts stay where they are."""
+    """Copy the project's store and change the copy with plain SQL; its artifacts stay in place. Return the copy."""
     to.mkdir(parents=True)
     shutil.copy(folder / "mlruns" / "mlflow.db", to / "mlflow.db")
     connection = sqlite3.connect(to / "mlflow.db")
@@ -180,7 +178,7 @@ def copied(folder: Path, to: Path, change: Callable[[sqlite3.Connection], object
 
 
 def runs(database: Path, **tags: str) -> list[str]:
-    """Ids of active runs with these `knobs.` tags, in order of their start."""
+    """Return the ids of active runs with these `knobs.` tags, in order of start."""
     query = "select run_uuid from runs r where lifecycle_stage = 'active'"
     values: list[str] = []
     for name, value in tags.items():
@@ -193,6 +191,6 @@ def runs(database: Path, **tags: str) -> list[str]:
 
 
 def receipts(report: Path) -> dict[str, Any]:
-    """What a report's receipts say, each run's origin among the rest of it."""
+    """Return a report's receipts, with the facts of each run's origin merged into the run."""
     found: dict[str, Any] = json.loads((report / "receipts.json").read_text())
     return found | {"runs": {key: {**found["origins"][run["origin"]], **run} for key, run in found["runs"].items()}}

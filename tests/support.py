@@ -1,4 +1,4 @@
-"""Shared by tests: the installed command in processes of its own. Imports no torch."""
+"""Run the installed command in a process of its own. Shared by tests; imports no torch."""
 
 import multiprocessing
 import os
@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent
 KNOBS = Path(sys.executable).with_name("knobs")
 LIBRARIES = ["torch", "pydantic", "optuna", "mlflow", "sqlalchemy", "alembic", "rich.live", "matplotlib.figure"]
 LIBRARIES += ["matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "scipy.stats", "jinja2"]
-OURS = ("knobs", "models", "datamodules", "studies", "experiments")
+OURS = ("knobs", "models", "datamodules", "optimizers", "schedules", "studies", "experiments")
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -25,14 +25,14 @@ class Done:
 
 
 def environment(store: Path, **more: str) -> dict[str, str]:
-    """This process's environment with stores of its own, and nothing of a surrounding project."""
+    """Return this process's environment with another store, and without variables of a surrounding project."""
     foreign = ("MLFLOW_TRACKING_URI", "KNOBS_ROOT", "CUDA_VISIBLE_DEVICES", "TERM", "COLUMNS")
     inherited = {name: value for name, value in os.environ.items() if name not in foreign}
     return {**inherited, "KNOBS_MLRUNS": str(store), "COLUMNS": "200", **more}
 
 
 def command(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 180, **more: str) -> Done:
-    """Run the installed `knobs` to its end."""
+    """Run the installed `knobs` to its end in a new interpreter."""
     done = subprocess.run(
         [str(KNOBS), *arguments],
         cwd=cwd,
@@ -47,9 +47,9 @@ def command(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 180
 
 
 def quick(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 120, **more: str) -> Done:
-    """The same in a process that is forked from one in which torch, MLflow and Optuna are imported already.
+    """Do the same in a process forked from one that has imported torch, MLflow and Optuna: it saves seconds a start.
 
-    Only libraries are preloaded: every line of knobs runs as in `command`, from its import on.
+    Only libraries are preloaded; every line of knobs runs as in `command`, including its import.
     """
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     context = multiprocessing.get_context("forkserver")
@@ -74,6 +74,6 @@ def _in_fork(arguments: tuple[str, ...], cwd: Path, environ: dict[str, str], out
     for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
         del sys.modules[name]
     sys.argv = [str(KNOBS), *arguments]
-    from knobs.cli import main
+    from knobs.commands.main import main
 
     main()

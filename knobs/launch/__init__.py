@@ -1,1 +1,1 @@
-"""Driving: one process plans and records, workers train."""
+"""Launching: sessions, plans, the driver, pools of workers, and the commands that train."""

@@ -1,1 +1,1 @@
-"""Reports with receipts: what the record says of an ablation or a study, and the runs behind every number."""
+"""Reports with receipts: a recorded study or ablation in words, and the runs behind every number."""

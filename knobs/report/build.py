@@ -1,4 +1,4 @@
-"""From the store to a report's files, as bytes; writing them; what the command says."""
+"""Build a report from the store, as the bytes of its files, and write them."""
 
 from __future__ import annotations
 
@@ -7,69 +7,80 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from knobs.places import Places
 from knobs.provenance import short_hash
-from knobs.report import ablation, markdown, page, receipts, study, style, tables
-from knobs.report.content import Content
-from knobs.report.load import load
-from knobs.report.record import AblationRecord
-from knobs.tracking import Tracker
+from knobs.record.reader import read_recorded
+from knobs.record.recorded_ablation import RecordedAblation
+from knobs.record.stores.locations import StoreLocations
+from knobs.record.stores.mlflow_store import Tracker
+from knobs.report import receipts
+from knobs.report.ablation.report import ablation_report
+from knobs.report.common_sections import Report
+from knobs.report.figures.style import figure_files
+from knobs.report.formats.html import render_html
+from knobs.report.formats.markdown import render_markdown
+from knobs.report.formats.tables import table_to_csv, table_to_tex
+from knobs.report.study.report import study_report
 
 TIMES = "times.csv"
-"""What the clock said: outside of every comparison."""
+"""Training times. Comparisons leave this file out."""
 
 
-def build(tracker: Tracker, name: str, *, small: bool) -> tuple[Content, dict[str, bytes]]:
-    """The report of this name: its content, and its files by path; `small` leaves out what can be made again."""
-    record = load(tracker, name)
-    content = ablation.build(record) if isinstance(record, AblationRecord) else study.build(record)
+def build_report(tracker: Tracker, name: str, *, small: bool) -> tuple[Report, dict[str, bytes]]:
+    """Return the report of a study or an ablation, and its files by path. `small` leaves out PNG, HTML and LaTeX.
+
+    Raise `BadInputError` if nothing of this name is recorded, or another version of knobs recorded it.
+    """
+    recorded = read_recorded(tracker, name, strict=True)
+    content = ablation_report(recorded) if isinstance(recorded, RecordedAblation) else study_report(recorded)
     files: dict[str, bytes] = {}
     for figure, draw in content.figures.items():
-        files |= style.to_bytes(draw, figure, png=not small)
-    files["report.md"] = markdown.render(content.document).encode()
-    files["table.csv"] = tables.to_csv(content.table).encode()
+        files |= figure_files(draw, figure, png=not small)
+    files["report.md"] = render_markdown(content.document).encode()
+    files["table.csv"] = table_to_csv(content.table).encode()
     if not small:
         drawings = {figure: files[f"figures/{figure}.svg"] for figure in content.figures}
-        files["report.html"] = page.render(content.document, drawings).encode()
+        files["report.html"] = render_html(content.document, drawings).encode()
         caption = f"{content.document.title} ({name})"
-        files["table.tex"] = tables.to_tex(content.printed, caption, re.sub(r"[^A-Za-z0-9]+", "-", name)).encode()
-    files[receipts.FILE] = receipts.to_json(_receipts(content, files, small=small)).encode()
-    files[TIMES] = tables.to_csv(content.times).encode()
+        label = re.sub(r"[^A-Za-z0-9]+", "-", name)
+        files["table.tex"] = table_to_tex(content.printed, caption, label).encode()
+    files[receipts.FILE] = receipts.receipts_to_json(_receipts(content, files, small=small)).encode()
+    files[TIMES] = table_to_csv(content.times).encode()
     return content, files
 
 
-def _receipts(content: Content, files: Mapping[str, bytes], *, small: bool) -> dict[str, Any]:
-    record, ledger = content.record, content.ledger
+def _receipts(content: Report, files: Mapping[str, bytes], *, small: bool) -> dict[str, Any]:
+    recorded, ledger = content.recorded, content.ledger
     return {
         "version": receipts.VERSION,
-        "name": record.name,
-        "kind": record.told["kind"],
-        "complete": not record.missing,
+        "name": recorded.name,
+        "kind": recorded.definition.kind,
+        "complete": not recorded.missing,
         "small": small,
-        "parent": record.parent.id,
-        "definition": short_hash(record.told),
+        "parent": recorded.parent.id,
+        "definition": short_hash(asdict(recorded.definition)),
         "numbers": ledger.numbers,
         "figures": ledger.figures,
         "groups": {group.name: list(group.runs) for group in ledger.groups.values()},
-        **receipts.of_runs(content.runs),
+        **receipts.run_receipts(recorded.runs),
         "configs": {name: json.loads(config) for name, config in content.configs.items()},
-        "packages": {key: dict(found) for key, found in record.packages.items()},
-        "machines": {key: dict(found) for key, found in record.machines.items()},
+        "packages": {key: dict(found) for key, found in recorded.packages.items()},
+        "machines": {key: dict(found) for key, found in recorded.machines.items()},
         "files": {path: hashlib.sha256(data).hexdigest() for path, data in sorted(files.items())},
     }
 
 
-def folder_of(places: Places, name: str) -> Path:
-    """Where a report goes by default: below `mlruns/reports/`, whatever the name holds."""
+def report_folder(places: StoreLocations, name: str) -> Path:
+    """Return the folder that a report goes to by default: one below `mlruns/reports/`, for every name."""
     return places.folder / "reports" / receipts.folder_name(name)
 
 
-def write(files: Mapping[str, bytes], out: Path) -> None:
-    """Each file whole or not at all; files of an earlier report that this one lacks are removed."""
-    for old in _earlier(out) - files.keys():
+def write_report(files: Mapping[str, bytes], out: Path) -> None:
+    """Write each file completely or not at all. Remove files of an earlier report that this one lacks."""
+    for old in _files_of_earlier_report(out) - files.keys():
         (out / old).unlink(missing_ok=True)
     for path, data in files.items():
         target = out / path
@@ -79,8 +90,8 @@ def write(files: Mapping[str, bytes], out: Path) -> None:
         temporary.replace(target)
 
 
-def _earlier(out: Path) -> set[str]:
-    """Files that an earlier report in this folder says it has; only such names as reports use."""
+def _files_of_earlier_report(out: Path) -> set[str]:
+    """Return the paths that the receipts in this folder list, if reports write such paths."""
     try:
         listed = json.loads((out / receipts.FILE).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):

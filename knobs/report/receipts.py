@@ -1,8 +1,7 @@
-"""Receipts: which runs are behind every number, and what those runs were."""
+"""Receipts: the runs behind every number, and how those runs were made."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -10,83 +9,74 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from knobs.histories import values_hash
-from knobs.report.document import Number
-from knobs.report.record import Ran
+from knobs.numbers import plain_number
+from knobs.record.curves import values_hash
+from knobs.record.runs import RecordedRun
+from knobs.record.schema import Metric, Tag
+from knobs.report.formats.document import Number, slug
 
 FILE = "receipts.json"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that numbers come from together: the seeds of a cell, a claim's."""
+    """Runs that numbers are computed from: the seeds of a cell, the seeds of a claim."""
 
     name: str
     anchor: str
     runs: tuple[str, ...]
-    """Keys of runs; none for what the definition says."""
+    """Keys of the runs."""
 
 
 @dataclass
 class Ledger:
-    """Every number of a report passes through here on its way to the reader."""
+    """The numbers, figures and groups of a report. Every number passes through it."""
 
     groups: dict[str, Group] = field(default_factory=dict)
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
     figures: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def group(self, name: str, runs: Iterable[Ran], anchor: str = "") -> None:
-        """Runs by a name; several groups may share the place where the report lists them."""
+    def add_group(self, name: str, runs: Iterable[RecordedRun], anchor: str = "") -> None:
+        """Add runs under a name. `anchor` is the place in the report that lists them; groups may share it."""
         self.groups[name] = Group(name, anchor or f"receipt-{slug(name)}", tuple(run.key for run in runs))
 
     def number(self, key: str, value: float, group: str, how: str, shown: str = "") -> Number:
-        """A number, under a key that is the same in every store; `how` says what was done to the runs' values."""
-        text = shown or plain(value)
+        """Add a number and return it as the report shows it.
+
+        Args:
+            key: A name that is the same in every store.
+            value: The number in full precision.
+            group: The runs that it is computed from.
+            how: How it is computed from the runs' values.
+            shown: The number as printed; `plain_number` prints it if empty.
+        """
+        text = shown or plain_number(value)
         entry = {"value": value if math.isfinite(value) else str(value), "shown": text, "runs": group, "how": how}
         assert self.numbers.get(key, entry) == entry, f"{key}: two different numbers"
         self.numbers[key] = entry
         return Number(text, self.groups[group].anchor)
 
-    def figure(self, name: str, group: str, how: str) -> None:
-        """What a figure was drawn from."""
+    def add_figure(self, name: str, group: str, how: str) -> None:
+        """Add a figure: the runs that it is drawn from, and what it shows of them."""
         assert group in self.groups, group
         self.figures[name] = {"runs": group, "how": how}
 
 
-def plain(value: float) -> str:
-    """A number as a reader wants it: whole ones whole, else four digits that matter, at least four decimals."""
-    if value == int(value) and abs(value) < 1e7:
-        return str(int(value))
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
-
-
-def p_text(p: float) -> str:
-    """A p-value, two digits that matter."""
-    return "< 0.0001" if p < 1e-4 else f"{p:#.2g}" if p < 0.995 else "1"
-
-
-def slug(text: str) -> str:
-    """Letters, digits and hyphens; a hash keeps apart what would fall together."""
-    simple = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
-    same = simple == text.lower().replace(" ", "-")
-    return simple if same else f"{simple}-{hashlib.sha256(text.encode()).hexdigest()[:6]}".strip("-")
-
-
 def folder_name(name: str) -> str:
-    """A folder's name for a study or an ablation: its own where that is safe in any path, else a slug."""
+    """Return a folder's name for a study or an ablation: its own name if that is safe in any path, else a slug."""
     return name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) else slug(name)
 
 
 def is_report_path(path: str) -> bool:
-    """Whether a path is one that reports write: nothing outside of a report's folder can be."""
+    """Return whether reports write files with this path. No such path leads out of a report's folder."""
     return bool(re.fullmatch(r"(figures/)?[a-z0-9-]+\.(md|html|csv|tex|svg|png)", path))
 
 
-def of_runs(runs: Sequence[Ran]) -> dict[str, Any]:
-    """What each run was: enough to find it, to train it again, and to see whether another is the same.
+def run_receipts(runs: Sequence[RecordedRun]) -> dict[str, Any]:
+    """Return `runs` and `origins`: enough to find a run, to train it again, and to compare it with another.
 
-    What it was made with is mostly that of all others: an entry of `origins`, which runs name.
+    An origin is how a run was made. Most runs share one, so it is stored once and runs name it.
     """
     found = {run.key: _receipt(run) for run in runs}
     origins: dict[str, dict[str, str]] = {}
@@ -99,55 +89,60 @@ def of_runs(runs: Sequence[Ran]) -> dict[str, Any]:
     return {"runs": found, "origins": origins}
 
 
-def read(text: str) -> dict[str, Any]:
-    """Receipts with each run's origin among the rest of it. Raises `ValueError`, `KeyError`, `TypeError`."""
-    told: dict[str, Any] = json.loads(text)
-    if told["version"] == VERSION:
-        told["runs"] = {key: {**told["origins"][run["origin"]], **run} for key, run in told["runs"].items()}
-    return told
-
-
-def _receipt(run: Ran) -> dict[str, Any]:
+def _receipt(run: RecordedRun) -> dict[str, Any]:
+    single = {k: v for k, v in sorted(run.row.metrics.items()) if k.startswith((Metric.BEST, Metric.TEST))}
     return {
         "id": run.row.id,
-        "kind": run.tag("kind"),
+        "kind": run.row.kind,
         "state": run.state,
-        "digest": run.tag("digest"),
-        "seed": int(run.tag("seed") or 0),
-        "single": {k: v for k, v in sorted(run.row.metrics.items()) if k.startswith(("best/", "test/"))},
-        "values": values_hash(run.history),
+        "digest": run.tag(Tag.DIGEST),
+        "seed": int(run.tag(Tag.SEED) or 0),
+        "single": single,
+        "values": values_hash(run.curves),
     }
 
 
-def _origin(run: Ran) -> dict[str, str]:
+def _origin(run: RecordedRun) -> dict[str, str]:
     return {
-        "commit": run.tag("git_commit"),
-        "diff": run.tag("diff"),
-        "code": run.tag("code"),
-        "execution": run.tag("execution"),
-        "data": run.tag("data_fingerprint"),
-        "packages": run.tag("packages"),
-        "machine": run.tag("machine"),
-        "threads": run.tag("threads"),
-        "device": run.tag("device_name") or run.tag("device"),
-        "torch": run.tag("torch"),
-        "cpu_capability": run.tag("cpu_capability"),
+        "commit": run.tag(Tag.COMMIT),
+        "diff": run.tag(Tag.DIFF),
+        "code": run.tag(Tag.CODE),
+        "execution": run.tag(Tag.EXECUTION),
+        "data": run.tag(Tag.DATA),
+        "packages": run.tag(Tag.PACKAGES),
+        "machine": run.tag(Tag.MACHINE),
+        "threads": run.tag(Tag.THREADS),
+        "device": run.tag(Tag.DEVICE_NAME) or run.tag(Tag.DEVICE),
+        "torch": run.tag(Tag.TORCH),
+        "cpu_capability": run.tag(Tag.CPU_CAPABILITY),
     }
 
 
-def to_json(receipts: Mapping[str, Any]) -> str:
-    """One line an entry, so that a difference between two reports is a line."""
+def receipts_to_json(receipts: Mapping[str, Any]) -> str:
+    """Return receipts as JSON with one line per entry, so that a difference between two reports is one line."""
     lines = ["{"]
     last = len(receipts) - 1
     for i, (name, value) in enumerate(receipts.items()):
         comma = "," if i < last else ""
         if isinstance(value, dict) and value:
-            entries = [f"  {json.dumps(k)}: {_compact(v)}" for k, v in value.items()]
+            entries = [f"  {json.dumps(k)}: {_compact_json(v)}" for k, v in value.items()]
             lines += [f" {json.dumps(name)}: {{", ",\n".join(entries), f" }}{comma}"]
         else:
             lines.append(f" {json.dumps(name)}: {json.dumps(value, sort_keys=True)}{comma}")
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _compact(value: object) -> str:
+def receipts_from_json(text: str) -> dict[str, Any]:
+    """Return receipts, with the facts of each run's origin merged into the run.
+
+    Raise `ValueError`, `KeyError` or `TypeError` if the text is no receipts.
+    """
+    receipts: dict[str, Any] = json.loads(text)
+    if receipts["version"] == VERSION:
+        origins = receipts["origins"]
+        receipts["runs"] = {key: {**origins[run["origin"]], **run} for key, run in receipts["runs"].items()}
+    return receipts
+
+
+def _compact_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

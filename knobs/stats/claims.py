@@ -196,7 +196,7 @@ def seeds_to_decide(test: ClaimTest, alpha: float = 0.05, *, power: float = 0.8,
     `alpha` is what is left to the claim after correction. Noncentral t (Cohen 1988, chapter 2), and for an effect
     inside the tolerance the sum of both one-sided tests' failures (Phillips 1990). None where more than `most` would be
     needed. The observed effect of a few seeds is itself uncertain: what became of such plans is in
-    `benchmarks/results/statistics.md`.
+    `benchmarks/statistics/results/statistics.md`.
     """
     e = test.effect
     n = e.n + np.arange(1, most + 1)

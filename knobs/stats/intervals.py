@@ -1,6 +1,6 @@
 """Means over runs and their intervals: Student's t where differences are symmetric, a stretched t elsewhere.
 
-Every array has runs (seeds) along axis 0; what follows (cells, or nothing) is kept. `benchmarks/truth.py` measures
+Every array has runs (seeds) along axis 0; what follows (cells, or nothing) is kept. `benchmarks/statistics` measures
 the coverage of both intervals, of the alternatives that were tried, and writes the table.
 """
 

@@ -1,4 +1,4 @@
-"""What must hold after any fault: written once, asked after every scenario."""
+"""Checks that must hold after any fault; every scenario ends with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE: dict[str, tuple[str, str, float | None]] = {
     "lost": ("FAILED", "FAIL", 0.0),
     "failed": ("FAILED", "FAIL", 0.0),
 }
-"""`knobs.state`: MLflow's status, Optuna's state, the constraint."""
+"""For each `knobs.state`: MLflow's status, Optuna's state, the constraint."""
 
 Curves = dict[int, dict[str, list[tuple[int, float]]]]
 """Trial -> metric -> step and value."""
@@ -31,7 +31,7 @@ Curves = dict[int, dict[str, list[tuple[int, float]]]]
 
 @dataclass(frozen=True)
 class Expected:
-    """A study as it comes out when nobody disturbs it."""
+    """The results of a study that nobody disturbs."""
 
     csv: str
     curves: Curves
@@ -39,7 +39,7 @@ class Expected:
 
 
 def table_of(study: str, *, project: Path, store: Path) -> str:
-    """`knobs status STUDY --csv`."""
+    """Return the output of `knobs status STUDY --csv`."""
     asked = fork("status", study, "--csv", project=project, store=store)
     code = asked.wait()
     assert code == 0, asked.text
@@ -47,13 +47,13 @@ def table_of(study: str, *, project: Path, store: Path) -> str:
 
 
 def expected(study: str, *, project: Path, store: Path) -> Expected:
-    """Read an undisturbed, complete study."""
+    """Read the results of an undisturbed, complete study."""
     text = table_of(study, project=project, store=store)
     return Expected(text, curves(store, study), reading.optuna_trials(store, study))
 
 
 def curves(store: Path, study: str) -> Curves:
-    """All values of the trials but times (`system/`) and the winner's reading of the test split."""
+    """Return all values of the trials, except times (`system/`) and the winner's test metrics."""
     outside = ("system/", "test/")
     return {
         run.trial: {name: points for name, points in sorted(run.points.items()) if not name.startswith(outside)}
@@ -62,7 +62,7 @@ def curves(store: Path, study: str) -> Curves:
 
 
 def audit(study: str, *, project: Path, store: Path, want: Expected, acknowledged: reading.Rows = frozenset()) -> None:
-    """A study that was disturbed, and has now ended, is the undisturbed one; what was acknowledged is there."""
+    """Check that a disturbed study ended like the undisturbed one, and that every acknowledged value is stored."""
     audit_quiet(store, study, acknowledged)
     found = reading.trials(store, study)
     assert [run.trial for run in found] == list(range(len(found))), "one MLflow run a trial, numbers without a gap"
@@ -83,7 +83,7 @@ def audit(study: str, *, project: Path, store: Path, want: Expected, acknowledge
 
 
 def audit_quiet(store: Path, study: str, acknowledged: reading.Rows = frozenset()) -> None:
-    """After a launch has ended by itself, however early: nothing runs, nothing is lost, the stores agree."""
+    """Check a store after a launch ended by itself: no process is left, no value is lost, the two stores agree."""
     until(lambda: not list(workers_of(store)), 5, "workers to end")
     if not (store / "mlflow.db").exists():
         assert not acknowledged
@@ -117,7 +117,7 @@ def _audit_run(run: Run, store: Path) -> None:
 
 
 def _audit_optuna(found: list[Run], mirrored: list[OptunaTrial]) -> None:
-    if not mirrored:  # a driver that was stopped before it came to this study
+    if not mirrored:  # the driver was stopped before it reached this study
         return
     assert len(found) == len(mirrored), f"{len(found)} runs in MLflow, {len(mirrored)} trials in Optuna's store"
     for run, trial in zip(found, mirrored, strict=True):
@@ -128,10 +128,10 @@ def _audit_optuna(found: list[Run], mirrored: list[OptunaTrial]) -> None:
 
 
 def rows_of(table: str) -> list[dict[str, str]]:
-    """A trial table's rows."""
+    """Return the rows of a trial table."""
     return list(csv.DictReader(io.StringIO(table)))
 
 
 def counted(table: str, wanted: Callable[[dict[str, str]], bool]) -> int:
-    """How many rows are so."""
+    """Return the number of rows that satisfy `wanted`."""
     return sum(wanted(row) for row in rows_of(table))

@@ -1,4 +1,4 @@
-"""Made once for all fault tests: the project, and its study as nobody disturbs it."""
+"""The project of the fault tests and its undisturbed study; made once per session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STUDY = ("study", "quick", "--trials", "4")
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """The study's project, its complete store (to be copied, not touched) and how it came out."""
+    """The study's project, its complete store (copy it, do not change it) and its expected results."""
 
     project: Path
     store: Path
@@ -35,18 +35,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 
 
 def ended(started: Launch, code: int = 0) -> str:
-    """Wait for the end, which must be this one; what was printed."""
+    """Wait for the end and check the exit code. Return the output."""
     assert started.wait(180) == code, started.text
     return started.text
 
 
 def trains(started: Launch, attempt: str = "*") -> bool:
-    """Whether any run has a checkpoint of this attempt."""
+    """Return whether any run has a checkpoint of this attempt."""
     return any((started.store / "scratch").glob(f"*/attempt-{attempt}/step-*"))
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Return whether a process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -54,6 +54,6 @@ def alive(pid: int) -> bool:
 
 
 def hit(pids: list[int], signum: int) -> None:
-    """The same signal to all."""
+    """Send the same signal to all processes."""
     for pid in pids:
         os.kill(pid, signum)

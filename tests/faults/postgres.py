@@ -1,4 +1,4 @@
-"""A PostgreSQL server of this test's own, with a password in its address."""
+"""A PostgreSQL server for one test, with a password in its address."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ USER = "keeper"
 
 
 def program(name: str) -> str | None:
-    """The server's programs lie beside the path on Debian."""
+    """Return the path of a server program; on Debian these are not on PATH."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *map(str, places)]))
 
 
 @contextmanager
 def server(password: str) -> Iterator[str]:
-    """A running server; the start of an address, to which a database's name is added."""
+    """Start a server. Yield its address without the name of a database."""
     initdb, pg_ctl = program("initdb"), program("pg_ctl")
     assert initdb is not None
     assert pg_ctl is not None
@@ -55,7 +55,7 @@ def server(password: str) -> Iterator[str]:
 
 
 def files_that_hold(secret: str, *roots: Path) -> list[Path]:
-    """Every file under these folders in which the secret can be read."""
+    """Return every file under these folders that contains the secret."""
     wanted = secret.encode()
     files = (path for root in roots for path in root.rglob("*") if path.is_file())
     return [path for path in files if wanted in path.read_bytes()]

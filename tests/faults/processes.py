@@ -1,4 +1,4 @@
-"""The command as a process that can be hit: its workers, its signals, its end."""
+"""Start the command as a process that tests can kill or signal; find its workers; wait for its end."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from typing import Any, Protocol
 
 from support import KNOBS, OURS, environment
 
-WORKER = b"knobs.launch.worker"
+WORKER = b"knobs.launch.pools.worker"
 
 
 class Process(Protocol):
-    """What is asked of a started process."""
+    """The interface of a started process."""
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Return the process id."""
 
     def poll(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """Return the exit code, or None while the process runs."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for the end. Return the exit code."""
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
 
 
 @dataclass
 class Launch:
-    """One start of `knobs ...` in a project and a store."""
+    """One start of `knobs` in a project, on a store."""
 
     process: Process
     store: Path
@@ -47,33 +47,33 @@ class Launch:
 
     @property
     def alive(self) -> bool:
-        """Whether the driver has not ended."""
+        """Return whether the driver still runs."""
         return self.process.poll() is None
 
     @property
     def text(self) -> str:
-        """What it printed so far, both streams."""
+        """Return the output so far, both streams."""
         return self.output.read_text(errors="replace")
 
     def workers(self) -> list[int]:
-        """Its worker processes."""
+        """Return the process ids of its workers."""
         return [pid for pid, parent in workers_of(self.store) if parent == self.process.pid]
 
     def trains(self) -> bool:
-        """Whether one of its workers has written a checkpoint of a trial that goes on."""
+        """Return whether one of its workers has written a checkpoint of an unfinished trial."""
         with suppress(OSError):
             return any(file.stat().st_mtime > self.began for file in (self.store / "scratch").glob("*/*/*"))
         return False
 
     @property
     def phase(self) -> str:
-        """How far it is, from the outside."""
+        """Describe how far the launch is, seen from outside."""
         if not (self.store / "mlflow.db").exists():
             return "before there is a store"
         return "while trials train" if self.trains() else "at its start or between trials"
 
     def handles_signals(self) -> bool:
-        """Whether knobs has taken SIGTERM over."""
+        """Return whether knobs has installed its handler of SIGTERM."""
         with suppress(OSError, StopIteration, IndexError):
             lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
             caught = int(next(line for line in lines if line.startswith("SigCgt")).split()[1], 16)
@@ -81,7 +81,7 @@ class Launch:
         return False
 
     def wait(self, timeout: float = 300) -> int:
-        """Its exit code. Raises where it hangs, and ends it."""
+        """Wait for the end. Return the exit code. If the command hangs, kill it and raise `AssertionError`."""
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -89,7 +89,7 @@ class Launch:
             raise AssertionError(f"still running after {timeout:.0f} s: {self.text[-2000:]}") from None
 
     def end(self) -> None:
-        """End it, whatever it is doing, and its workers."""
+        """Kill the command and its workers."""
         self.process.kill()
         self.process.wait()
         for pid, _ in workers_of(self.store):
@@ -98,7 +98,7 @@ class Launch:
 
 
 def launch(*arguments: str, project: Path, store: Path, **more: str) -> Launch:
-    """Start the command in a process group of its own; checkpoints are frequent, so that a resume goes on midway."""
+    """Start the command in its own process group. Checkpoints are frequent, so that a resume continues midway."""
     output, variables = _prepare(store, more)
     with output.open("wb") as file:
         process = subprocess.Popen(
@@ -114,7 +114,7 @@ def launch(*arguments: str, project: Path, store: Path, **more: str) -> Launch:
 
 
 def fork(*arguments: str, project: Path, store: Path, **more: str) -> Launch:
-    """The same from a process that has imported the libraries (every line of knobs runs): seconds less a start."""
+    """Start the command in a fork of a process that has imported the libraries. This saves seconds per start."""
     output, variables = _prepare(store, more)
     forked = Forked(_command, arguments, project, variables, output)
     return Launch(forked, store, output)
@@ -128,7 +128,7 @@ def _prepare(store: Path, more: dict[str, str]) -> tuple[Path, dict[str, str]]:
 
 
 class Forked:
-    """A function in a process forked from a server in which torch, MLflow and Optuna are imported."""
+    """A function in a process forked from a server that has imported torch, MLflow and Optuna."""
 
     def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
         os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -140,18 +140,18 @@ class Forked:
         self.pid = self.process.pid
 
     def poll(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """Return the exit code, or None while the process runs."""
         return self.process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for the end. Return the exit code."""
         self.process.join(timeout)
         if self.process.exitcode is None:
             raise subprocess.TimeoutExpired("knobs", timeout or 0)
         return self.process.exitcode
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self.process.kill()
 
 
@@ -166,13 +166,13 @@ def _command(arguments: tuple[str, ...], project: Path, variables: dict[str, str
     for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
         del sys.modules[name]
     sys.argv = [str(KNOBS), *arguments]
-    from knobs.cli import main
+    from knobs.commands.main import main
 
     main()
 
 
 def workers_of(store: Path) -> Iterator[tuple[int, int]]:
-    """Pid and parent of every live worker process on this store, an orphan too."""
+    """Yield process id and parent of every live worker on this store, including orphans."""
     wanted = f"KNOBS_MLRUNS={store}".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -188,7 +188,7 @@ def workers_of(store: Path) -> Iterator[tuple[int, int]]:
 
 
 def until(condition: Callable[[], bool], timeout: float = 90, what: str = "") -> None:
-    """Wait for a condition. Raises where it does not come."""
+    """Wait for a condition. Raise `AssertionError` if it does not hold in time."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

@@ -1,10 +1,10 @@
-"""A small project of its own beside an installed knobs: studies of short trials, as slow as `SLOW` says."""
+"""A small project outside the repository: studies of short trials. `SLOW` sets their speed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-SLOW = '''"""A multilayer perceptron that takes its time: what it computes is the same at any speed."""
+SLOW = '''"""A multilayer perceptron that waits: its values are the same at any speed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from knobs.config import part
+from knobs import part
 from models.mlp import MLP
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from knobs.data import DataSpec
+    from knobs import DataSpec
 
 SECONDS = float(os.environ.get("SLOW", "0"))
 
@@ -40,15 +40,14 @@ class Wait(nn.Module):
         return x
 '''
 
-QUICK = '''"""Short trials: dropout, batch norm and momentum, so that a resume that forgets anything shows."""
+QUICK = '''"""Short trials with dropout, batch norm and momentum: a resume that forgets any state changes the values."""
 
 import optuna
 from datamodules.toy import Toy
-from knobs.config import RunConfig, Training
-from knobs.optimizers import AdamW
-from knobs.schedules import Cosine
-from knobs.study import Study
+from knobs import RunConfig, Study, Training
 from models.slow import Slow
+from optimizers.adamw import AdamW
+from schedules.cosine import Cosine
 
 BASELINE = RunConfig(
     model=Slow(depth=2, width=24, dropout=0.1, norm="batch"),
@@ -71,15 +70,14 @@ def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
 study = Study(baseline=BASELINE, space=space, metric="val/accuracy", direction="maximize", trials=8)
 '''
 
-HALF = '''"""A linear model under SGD whose rate is too great in half of the space."""
+HALF = '''"""A linear model trained by SGD. The learning rate is too large in half of the space."""
 
 import optuna
 from datamodules.toy import Toy
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import Constant
-from knobs.study import Study
+from knobs import RunConfig, Study, Training
 from models.mlp import MLP
+from optimizers.sgd import SGD
+from schedules.constant import Constant
 
 BASELINE = RunConfig(
     model=MLP(depth=0),
@@ -101,22 +99,22 @@ def space(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
 study = Study(baseline=BASELINE, space=space, metric="val/r2", direction="maximize", trials=100)
 '''
 
-HUNGRY = '''"""A network that finds no memory above a width."""
+HUNGRY = '''"""A network that runs out of memory above a width."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
-from knobs.config import Count, ModelConfig, part
+from knobs import Count, ModelConfig, part
 
 if TYPE_CHECKING:
-    from knobs.data import DataSpec
+    from knobs import DataSpec
 
 
 @part
 class Hungry(ModelConfig):
-    """Linear; wider than 64 it runs out of memory, wider than 128 in the host's words."""
+    """Linear. Wider than 64 it runs out of memory as on a GPU, wider than 128 as on the host."""
 
     width: Count = 8
     """Units."""
@@ -136,7 +134,7 @@ class HungryNetwork(torch.nn.Module):
         self.outer = torch.nn.Linear(width, spec.outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Raise where a real one would."""
+        """Raise the error of a real network of this width."""
         if self.width > 128:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
         if self.width > 64:
@@ -146,15 +144,14 @@ class HungryNetwork(torch.nn.Module):
         return self.outer(torch.relu(self.inner(x.flatten(1))))
 '''
 
-MEMORY = '''"""Widths of which some find no memory."""
+MEMORY = '''"""Some widths run out of memory."""
 
 import optuna
 from datamodules.toy import Toy
-from knobs.config import RunConfig, Training
-from knobs.optimizers import SGD
-from knobs.schedules import Constant
-from knobs.study import Study
+from knobs import RunConfig, Study, Training
 from models.hungry import Hungry
+from optimizers.sgd import SGD
+from schedules.constant import Constant
 
 BASELINE = RunConfig(
     model=Hungry(width=8),
@@ -187,7 +184,7 @@ study = Study(
 
 
 def write(root: Path, *, low: float = 0.01, high: float = 1000.0) -> Path:
-    """Lay the project out under `root`; `low` and `high` bound the rates of `half`."""
+    """Write the project to `root`. `low` and `high` bound the learning rates of `half`."""
     for folder in ("studies", "models"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "studies" / "quick.py").write_text(QUICK)

@@ -1,4 +1,4 @@
-"""The stores as they lie on the disk, read past every library: plain SQL."""
+"""Read the stores on disk with plain SQL, without any library."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Run:
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    """Every row of every metric: step and value, in order of step."""
+    """Step and value of every row of every metric, in order of step."""
 
     @property
     def state(self) -> str:
@@ -51,7 +51,7 @@ class OptunaTrial:
 
 @contextmanager
 def reading(file: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that waits for writers, and may roll back what one that was killed left half written."""
+    """Open a connection that waits for writers and may roll back the half-written transaction of a killed one."""
     connection = sqlite3.connect(f"file:{file}?mode=rw", uri=True, timeout=60)
     try:
         yield connection
@@ -60,7 +60,7 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 def acknowledged(store: Path) -> Rows:
-    """Every metric row that the store holds now."""
+    """Return every metric row in the store."""
     file = store / "mlflow.db"
     if not file.exists():
         return frozenset()
@@ -69,7 +69,7 @@ def acknowledged(store: Path) -> Rows:
 
 
 def runs(store: Path) -> list[Run]:
-    """All MLflow runs, deleted ones too."""
+    """Return all MLflow runs, including deleted ones."""
     with reading(store / "mlflow.db") as db:
         db.execute("begin")
         wanted = "select run_uuid, name, status, lifecycle_stage, artifact_uri from runs order by start_time"
@@ -84,7 +84,7 @@ def runs(store: Path) -> list[Run]:
 
 
 def trials(store: Path, study: str) -> list[Run]:
-    """The trials of a study's current parent, by number."""
+    """Return the trials of a study's current parent, by number."""
     every = runs(store)
     parents = {r.id for r in every if r.tags.get("knobs.kind") == "study" and "knobs.retired" not in r.tags}
     mine = [r for r in every if r.tags.get("knobs.study") == study and r.tags.get("mlflow.parentRunId") in parents]
@@ -92,7 +92,7 @@ def trials(store: Path, study: str) -> list[Run]:
 
 
 def optuna_trials(store: Path, study: str) -> list[OptunaTrial]:
-    """A study's trials in Optuna's store, by number."""
+    """Return a study's trials in Optuna's store, by number."""
     with reading(store / "optuna.db") as db:
         db.execute("begin")
         wanted = "select trial_id, number, state from trials natural join studies where study_name = ? order by number"

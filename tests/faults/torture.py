@@ -19,12 +19,12 @@ from faults.processes import Launch, launch, until, workers_of
 Say = Callable[[str], None]
 
 CLEAN = {130, 143}
-"""How a command ends that was signalled once it had taken the signals over."""
+"""Exit codes of a command that received a signal after it installed its handlers."""
 
 
 @dataclass
 class Counts:
-    """What was done and what came of it."""
+    """Counts of the faults and of their results."""
 
     kills: Counter[str] = field(default_factory=Counter)
     signals: Counter[str] = field(default_factory=Counter)
@@ -33,14 +33,14 @@ class Counts:
     studies: int = 0
     trials: int = 0
     values: int = 0
-    """Acknowledged values that were there at a kill, and afterwards."""
+    """Number of values acknowledged before a kill and still stored afterwards."""
     continuations: int = 0
     slowest: float = 0.0
-    """Seconds from the first signal to the end."""
+    """Longest time from the first signal to the end, in seconds."""
 
 
 class Torture:
-    """Disturbs one study of `quick` in one fresh store after another."""
+    """Disturbs the study `quick` in one new store after another."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class Torture:
         self._want = want
 
     def start(self, store: Path) -> Launch:
-        """The one command line of the study."""
+        """Start the study."""
         return self.start_command(*self.arguments, project=self.project, store=store, SLOW=self.slow)
 
     def undisturbed(self) -> Expected:
-        """The study as nobody disturbs it; trained once."""
+        """Return the results of the undisturbed study; it is trained once."""
         if self._want is None:
             store = self.folder / "undisturbed"
             alone = self.start(store)
@@ -73,7 +73,7 @@ class Torture:
         return self._want
 
     def kill(self, wanted: int, seed: int) -> Counts:
-        """`kill -9` of the driver or of a worker, `wanted` times, relaunching until every study has ended."""
+        """Kill the driver or a worker `wanted` times with SIGKILL. Start the study again until it ends."""
         counts, rng = Counts(), random.Random(seed)
         while (left := wanted - counts.kills.total()) > 0:
             store = self.folder / f"killed{seed}-{counts.studies}"
@@ -102,12 +102,12 @@ class Torture:
             counts.exits[str(code)] += 1
             if code == 0:
                 return rows
-            told = "do not start" in current.text  # three workers in a row died before they were up
+            refused = "do not start" in current.text  # three workers in a row died before they were up
             until(lambda: not any(workers_of(store)), 5, "workers of a killed driver to end by themselves")
-            assert code == -signal.SIGKILL or (code == 3 and told), f"exit code {code}: {current.text}"
+            assert code == -signal.SIGKILL or (code == 3 and refused), f"exit code {code}: {current.text}"
 
     def signal(self, wanted: int, seed: int) -> Counts:
-        """SIGINT or SIGTERM twice, `wanted` times, to the driver or to all its processes; then the study goes on."""
+        """Send SIGINT or SIGTERM twice, `wanted` times, to the driver or to all processes; then continue the study."""
         counts, rng = Counts(), random.Random(seed)
         while (left := wanted - counts.signals.total()) > 0:
             store, before = self.folder / f"signalled{seed}-{counts.studies}", counts.signals.total()
@@ -144,7 +144,7 @@ class Torture:
             self.say(f"  {name}, {phase}: exit {code} after {seconds:.1f} s; {len(rows)} values acknowledged")
 
     def wait(self, current: Launch, rng: random.Random) -> bool:
-        """Until a random instant: one in three from the start on, else while trials train. False where it ended."""
+        """Wait for a random time: one in three from the start, else while trials train. Return False if it ended."""
         if rng.random() < 1 / 3:
             return _sleep(current, rng.uniform(0, self.start_seconds))
         seconds = rng.uniform(0, 3)
@@ -184,7 +184,7 @@ def _sleep(current: Launch, seconds: float) -> bool:
 
 
 def _hurt(store: Path) -> bool:
-    """Whether some trial that has not ended has lost as many workers as it may."""
+    """Return whether an unfinished trial has lost as many workers as it may."""
     if not (store / "mlflow.db").exists():
         return False
     unfinished = [run for run in reading.runs(store) if run.status == "RUNNING" or run.state == "interrupted"]

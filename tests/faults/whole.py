@@ -1,4 +1,4 @@
-"""The promises that take minutes: a search that diverges, a lock held for long, the same study everywhere."""
+"""The checks that take minutes: a search that diverges, a lock held for long, one study on any number of workers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from faults.processes import launch, until
 
 @dataclass
 class Divergence:
-    """Of a hundred trials in a space of which half diverges."""
+    """Counts over a hundred trials in a space of which half diverges."""
 
     uniform: int
-    """Diverged among the hundred points that a random search asks for."""
+    """Diverged trials among a hundred random points."""
     first: int
     last: int
-    """Diverged among the first and the last fifty that the default search asks for."""
+    """Diverged trials among the first and the last fifty of the default search."""
     seconds: float
 
 
 def diverging(project: Path, folder: Path, trials: int = 100) -> Divergence:
-    """`half` with random points, then with the default sampler."""
+    """Run `half` with random points, then with the default sampler."""
     began = time.monotonic()
     tables = []
     for sampler in ("random", "tpe"):
@@ -52,7 +52,7 @@ def _states(table: str) -> list[str]:
 
 @dataclass
 class Locked:
-    """A study during which somebody else held a write lock."""
+    """Times of a study during which another process held a write lock."""
 
     held: float
     seconds: float
@@ -61,7 +61,7 @@ class Locked:
 
 
 def locked(arguments: tuple[str, ...], project: Path, folder: Path, held: float = 30.0) -> Locked:
-    """Hold mlflow.db's write lock while a study trains; then compare with the study alone."""
+    """Hold the write lock of mlflow.db while a study trains; then compare with the undisturbed study."""
     tables, times = [], []
     for name, seconds in (("alone", 0.0), ("locked", held)):
         store, began = folder / f"lock-{name}", time.monotonic()
@@ -81,7 +81,7 @@ def locked(arguments: tuple[str, ...], project: Path, folder: Path, held: float 
 
 @dataclass
 class Everywhere:
-    """One study at several numbers of workers, and interrupted."""
+    """Tables of one study on several numbers of workers, one of them interrupted."""
 
     study: str
     pruned: int
@@ -90,12 +90,12 @@ class Everywhere:
 
     @property
     def different(self) -> int:
-        """Distinct tables; one is right."""
+        """Return the number of distinct tables; 1 is correct."""
         return len(set(self.tables.values()))
 
 
 def everywhere(arguments: tuple[str, ...], project: Path, folder: Path) -> Everywhere:
-    """The same command with 1, 2 and 4 workers, and with 2 and an interruption: each in a store of its own."""
+    """Run the command with 1, 2 and 4 workers, and with 2 and an interruption, each in its own store."""
     name, tables = arguments[1], {}
     for devices in ("cpu:1", "cpu:2", "cpu:4", "cpu:2, interrupted"):
         store = folder / f"everywhere-{len(tables)}"

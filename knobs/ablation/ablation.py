@@ -1,0 +1,190 @@
+"""An ablation: one question, its cells, and the claims that the recorded seeds decide.
+
+The words are the tuning playbook's: *scientific* knobs are the factors, *nuisance* knobs are re-tuned in every cell
+with an equal budget, the rest is *fixed* and listed as a caveat.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from knobs.ablation.claims import Beats, Claim, Exceeds
+from knobs.ablation.factors import DERIVED, Cell, Derived, Factor, Quick, Reference
+from knobs.ablation.matching import Match, matched
+from knobs.config import METRICS, RunConfig, Value
+from knobs.errors import BadInputError, nearest
+from knobs.search import Direction, Space, SpaceProbe, Study, make_pruner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """One file in `experiments/` holds one of these."""
+
+    question: str
+    claim: str
+    """What is expected, in a sentence, written before it runs."""
+    baseline: RunConfig
+    factors: tuple[Factor, ...]
+    nuisance: Space
+    """The space over which every cell is tuned: `(trial, cell's config) -> RunConfig`, Optuna's suggest calls."""
+    claims: tuple[Claim, ...] = ()
+    references: tuple[Reference, ...] = ()
+    metric: str
+    """`val/<metric>` that tuning looks at."""
+    direction: Direction
+    shown: str = ""
+    """What is reported: `train/loss`, `derived/<name>`, ...; none: the tuning metric on the test split."""
+    derived: tuple[Derived, ...] = ()
+    """Numbers that are read off every seed's records."""
+    trials: int = 8
+    """Nuisance trials of every cell."""
+    seeds: int = 5
+    """Fresh seeds of every cell, the same in all."""
+    first_seed: int = 1000
+    design: Literal["crossed", "one_at_a_time"] = "crossed"
+    """Every combination, or the baseline's levels with one factor changed at a time."""
+    where: Callable[[Mapping[str, str]], bool] | None = None
+    """Combinations that make sense; the others are left out."""
+    match: Match | None = None
+    pruner: str = "none"
+    """Only where equal steps, not equal trials, are what is equal."""
+    feedback_lag: int = 4
+    """A trial sees the trials up to this many before it, at any number of workers."""
+    quick: Quick = field(default_factory=Quick)
+    caveats: tuple[str, ...] = ()
+    """What a reader should know beside the fixed knobs."""
+
+    def __post_init__(self) -> None:
+        knobs = self.baseline.knobs()
+        names = [factor.name for factor in self.factors]
+        if not self.factors or len(set(names)) < len(names):
+            raise BadInputError("an ablation needs at least one factor, each named once")
+        for factor in self.factors:
+            if len(factor.levels) < 2:
+                raise BadInputError(f"factor {factor.name} has {len(factor.levels)} level; it needs at least 2")
+            for level, changes in factor.levels.items():
+                if unknown := [k for k in changes if k not in knobs and not _of_new_kind(k, changes)]:
+                    hint = nearest(unknown[0], knobs)
+                    raise BadInputError(f"level {level} of factor {factor.name}: {unknown[0]} is no knob{hint}")
+        metrics = [f"val/{name}" for name in ("loss", *METRICS[self.baseline.data.spec().task])]
+        if self.metric not in metrics:
+            raise BadInputError(f"metric = {self.metric!r}: not recorded here{nearest(self.metric, metrics)}")
+        if self.trials < 1 or self.seeds < 1:
+            raise BadInputError("an ablation needs at least 1 trial and 1 seed a cell")
+        if self.claims and self.seeds < 2:
+            raise BadInputError(f"{self.seeds} seed cannot decide a claim: a test needs at least 2")
+        make_pruner(self.pruner, self.baseline)
+        self._check_derived()
+        for cell in self.cells():
+            self._check_tuned(cell)
+        for claim in self.claims:
+            claim.check({factor.name: list(factor.levels) for factor in self.factors})
+
+    def _check_tuned(self, cell: Cell) -> None:
+        """Tuning spends the same in every cell, and takes no level away."""
+        tuned = self.nuisance_knobs(cell)
+        if unequal := sorted(tuned & {"training.max_steps", "training.early_stop"}):
+            raise BadInputError(f"{unequal[0]} cannot be a nuisance knob: every cell's budget must be equal")
+        for factor in self.factors:  # a level may say where tuning begins, if that is not all it says
+            changes = set(factor.levels[cell.levels[factor.name]])
+            if changes and changes <= tuned:
+                raise BadInputError(f"{min(changes)} is a factor and a nuisance knob; it can only be one of the two")
+
+    def _check_derived(self) -> None:
+        """Names that are asked for are there, and a claim knows which way a derived number is better."""
+        known = {derived.metric: derived for derived in self.derived}
+        for asked in (self.shown, *(claim.metric for claim in self.claims)):
+            if asked.startswith(DERIVED) and asked not in known:
+                raise BadInputError(f"{asked} is not derived here{nearest(asked, known)}")
+        falling = {name for name, derived in known.items() if derived.lower_is_better}
+        claims = tuple(
+            replace(c, direction="minimize") if isinstance(c, Beats | Exceeds) and c.metric in falling else c
+            for c in self.claims
+        )
+        object.__setattr__(self, "claims", claims)
+
+    @property
+    def reported(self) -> str:
+        """What tables and figures show."""
+        return self.shown or self.metric.replace("val/", "test/", 1)
+
+    def cells(self) -> list[Cell]:
+        """Every cell, in the order of the factors' levels. Raises `BadInputError` for a level out of range."""
+        combinations = [
+            dict(zip([f.name for f in self.factors], chosen, strict=True))
+            for chosen in itertools.product(*(f.levels for f in self.factors))
+        ]
+        if self.design == "one_at_a_time":
+            base = {factor.name: next(iter(factor.levels)) for factor in self.factors}
+            combinations = [c for c in combinations if sum(c[name] != base[name] for name in base) <= 1]
+        kept = [c for c in combinations if self.where is None or self.where(c)]
+        if not kept:
+            raise BadInputError("no cell is left: `where` refuses every combination")
+        return [Cell(levels, self._config(levels)) for levels in kept]
+
+    def study(self, cell: Cell) -> Study:
+        """The study that tunes one cell: the same budget, seed and space in all."""
+        return Study(
+            baseline=cell.config,
+            space=self.nuisance,
+            metric=self.metric,
+            direction=self.direction,
+            trials=self.trials,
+            seed=0,
+            feedback_lag=self.feedback_lag,
+            pruner=self.pruner,
+        )
+
+    def nuisance_knobs(self, cell: Cell) -> set[str]:
+        """The knobs that the nuisance space tunes in this cell."""
+        probe = SpaceProbe(cell.config.knobs())
+        self.nuisance(probe, cell.config)
+        return set(probe.seen)
+
+    def fixed(self) -> dict[str, Value]:
+        """Knobs that neither a factor nor the nuisance space moves: held still, so part of every answer."""
+        cells = self.cells()
+        moved = {name for factor in self.factors for knobs in factor.levels.values() for name in knobs}
+        moved |= {name for cell in cells for name in self.nuisance_knobs(cell)} | {"seed"}
+        moved |= {self.match.knob} if self.match else set()
+        shared = [cell.config.knobs() for cell in cells]
+        return {
+            name: value
+            for name, value in self.baseline.knobs().items()
+            if name not in moved and all(knobs.get(name, ...) == value for knobs in shared)
+        }
+
+    def made_quick(self) -> Ablation:
+        """The `--quick` preset: fewer trials, seeds, steps and levels, and the claims that can still be asked."""
+        levels = self.quick.levels
+        factors = tuple(
+            Factor(f.name, {name: f.levels[name] for name in levels.get(f.name, f.levels)}) for f in self.factors
+        )
+        steps = max(1, round(self.baseline.training.max_steps * self.quick.steps))
+        kept = {factor.name: list(factor.levels) for factor in factors}
+        return replace(
+            self,
+            baseline=self.baseline.with_knobs({"training.max_steps": steps}),
+            factors=factors,
+            trials=self.quick.trials,
+            seeds=self.quick.seeds,
+            claims=tuple(claim for claim in self.claims if claim.can_be_asked(kept)),
+        )
+
+    def _config(self, levels: Mapping[str, str]) -> RunConfig:
+        changes: dict[str, Value] = {}
+        for factor in self.factors:
+            changes |= factor.levels[levels[factor.name]]
+        try:
+            config = self.baseline.with_knobs(changes)
+        except BadInputError as error:
+            raise BadInputError(f"cell {' '.join(levels.values())}: {error}") from None
+        return config if self.match is None else matched(config, self.match)
+
+
+def _of_new_kind(knob: str, changes: Mapping[str, Value]) -> bool:
+    """Whether a level that chooses another kind may bring this knob; `with_knobs` checks it."""
+    return f"{knob.partition('.')[0]}.kind" in changes

@@ -1,0 +1,104 @@
+"""The parts of an ablation: factors and their levels, cells, references, what is read off a run, the quick preset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from knobs.config import RunConfig, Value
+
+DERIVED = "derived/"
+"""Before the name of a number that is read off a run's records."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What is varied on purpose: named levels, each a set of knobs (one value, or a whole component)."""
+
+    name: str
+    """A knob's dotted name, or a word where a level sets several knobs."""
+    levels: Mapping[str, Mapping[str, Value]]
+    """Level by its name: the knobs that it sets."""
+
+    @classmethod
+    def of(cls, knob: str, values: Sequence[Value]) -> Factor:
+        """One knob over these values; an ordered factor where they are numbers."""
+        return cls(knob, {_text(value): {knob: value} for value in values})
+
+    @property
+    def positions(self) -> tuple[float, ...] | None:
+        """The levels as numbers, where each sets this one knob to a number: an ordered factor."""
+        values = [knobs.get(self.name) for knobs in self.levels.values()]
+        if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
+            return None
+        return tuple(float(v) for v in values if isinstance(v, int | float))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of levels."""
+
+    levels: Mapping[str, str]
+    """Level by factor."""
+    config: RunConfig
+    """The baseline with this cell's knobs; what the nuisance space starts from."""
+
+    @property
+    def name(self) -> str:
+        """The levels in the factors' order: `plain 16`."""
+        return " ".join(self.levels.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A number that is not trained here: published, or computed exactly; recorded like a run, drawn like a line."""
+
+    name: str
+    metric: str
+    value: float | Callable[[], float]
+    """The number, or a function that computes it."""
+    source: str
+    """Paper and table, or how it is computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quick:
+    """The smaller preset of `--quick`; recorded under a name of its own."""
+
+    trials: int = 3
+    seeds: int = 3
+    steps: float = 0.5
+    """Part of `training.max_steps` that is kept."""
+    levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Levels that are kept, by factor; all where a factor is not named."""
+
+
+@dataclass(frozen=True)
+class RecordedValues:
+    """What was recorded of a finished run."""
+
+    curves: Mapping[str, list[tuple[int, float]]]
+    """Optimizer step and value of every validation, by metric: `val/loss`, `train/loss`, `lr`, ..."""
+    values: Mapping[str, float]
+    """Single values: `test/accuracy`, `best/val/loss`, `best/train/loss`, `parameters`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """A number that is read off a seed's records when it has ended; recorded with it as `derived/<name>`."""
+
+    name: str
+    text: str
+    """What it is, in a sentence, with its unit."""
+    of: Callable[[RunConfig, RecordedValues], float]
+    """A pure function of config and records; NaN where the run has no such number."""
+    lower_is_better: bool = False
+
+    @property
+    def metric(self) -> str:
+        """What claims and tables call it."""
+        return DERIVED + self.name
+
+
+def _text(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

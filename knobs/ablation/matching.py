@@ -1,0 +1,58 @@
+"""TODO ablation.matching."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+from knobs.config import RunConfig
+from knobs.errors import BadInputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """Solve for one knob in every cell so that the cells are equal in size or in compute."""
+
+    knob: str
+    """A whole number, such as `model.width`."""
+    target: int
+    """Trainable parameters, or multiply-adds of one sample's forward pass."""
+    what: Literal["parameters", "compute"] = "parameters"
+    low: int = 1
+    high: int = 4096
+
+
+@functools.cache
+def matched(config: RunConfig, match: Match) -> RunConfig:
+    """The config whose `match.knob` brings the network closest to the target; bisection, since size grows with it.
+
+    Raises `BadInputError` where even the smallest or largest value misses the target by half.
+    """
+
+    def size(value: int) -> int:
+        return measure(config.with_knobs({match.knob: value}), match.what)
+
+    low, high = match.low, match.high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(middle) <= match.target else (low, middle)
+    best = min((low, high), key=lambda value: abs(size(value) - match.target))
+    if not 0.5 <= size(best) / match.target <= 1.5:
+        raise BadInputError(f"no {match.knob} from {match.low} to {match.high} gives {match.target} {match.what}")
+    return config.with_knobs({match.knob: best})
+
+
+def measure(config: RunConfig, what: Literal["parameters", "compute"]) -> int:
+    """Trainable parameters, or multiply-adds of one sample's forward pass."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    spec = config.data.spec()
+    with torch.random.fork_rng():
+        network = config.model.build(spec).eval()
+    if what == "parameters":
+        return sum(p.numel() for p in network.parameters() if p.requires_grad)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, *spec.shape))
+    return int(counter.get_total_flops()) // 2

@@ -1,0 +1,37 @@
+"""Run an ablation to its verdicts, or continue it."""
+
+from __future__ import annotations
+
+import argparse
+
+from knobs import discover
+from knobs.commands.arguments import Parser, add_launch_arguments
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of `knobs ablate`."""
+    parser.add_argument("name", metavar="NAME", help="a file in experiments/")
+    parser.add_count("--seeds", help="fresh seeds of every cell")
+    parser.add_count("--trials", help="tuning trials of every cell")
+    parser.add_argument("--quick", action="store_true", help="use the smaller preset; recorded as NAME-quick")
+    parser.add_argument("--dry-run", action="store_true", help="print cells, trials, seeds and the expected time")
+    add_launch_arguments(parser)
+
+
+def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
+    """Tune every cell, train its seeds, decide the claims and print them; or only describe this work."""
+    del knobs
+    discover.find_file(options.name)
+    from knobs.launch.ablate import launch_ablation, load_ablation
+    from knobs.launch.dry_run import print_dry_run
+    from knobs.launch.pools.devices import parse_devices
+    from knobs.launch.session import session
+
+    size = {"seeds": options.seeds, "trials": options.trials, "quick": options.quick}
+    if options.dry_run:
+        discover.activate(discover.project_root())
+        name, ablation = load_ablation(options.name, **size)
+        print_dry_run(name, ablation, len(parse_devices(options.devices, options.per_device)))
+        return
+    with session(options.devices, options.per_device, storage=options.storage, fresh=options.fresh) as opened:
+        launch_ablation(opened, options.name, **size)

@@ -1,0 +1,139 @@
+"""The `data` part, and the plain values that describe a data set: its spec and its splits of arrays. NumPy only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+import numpy as np
+
+from knobs.config.parts import Count, Fraction, KindedPart, part
+from knobs.errors import BadInputError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SPLITS = ("train", "val", "test")
+"""The splits that every data set has."""
+
+Task = Literal["regression", "binary", "multiclass"]
+Layout = Literal["vector", "sequence", "image"]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+METRICS: dict[str, tuple[str, ...]] = {
+    "regression": ("rmse", "r2"),
+    "binary": ("accuracy", "auroc", "average_precision", "calibration_error"),
+    "multiclass": ("accuracy",),
+}
+"""Metrics of each task, besides `loss`."""
+
+LOWER_IS_BETTER = frozenset({"loss", "rmse", "calibration_error"})
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("accuracy", "auroc", "average_precision", "calibration_error"), (0.0, 1.0)),
+    **dict.fromkeys(("loss", "rmse"), (0.0, math.inf)),
+    "r2": (-math.inf, 1.0),
+}
+"""The range of each metric. An interval that leaves the range is cut there, which loses nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Shapes and task of a data set. Networks take their input and output sizes from it."""
+
+    task: Task
+    layout: Layout
+    """vector: (features,); sequence: (steps, features); image: (channels, height, width)."""
+    shape: tuple[int, ...]
+    """Shape of one sample, without the batch."""
+    outputs: int
+    """Numbers the network returns for a sample: classes (multiclass), 1 (binary), targets (regression)."""
+    metric: str
+    """The metric that chooses checkpoints unless `training.monitor` names another."""
+    tokens: int = 0
+    """Size of the vocabulary if a sequence (steps, 1) holds token numbers; 0 if the numbers are quantities."""
+    per_step: bool = False
+    """One target per time step: `y` is (samples, steps), and networks return (batch, outputs, steps)."""
+    shard: int = 0
+    """Training samples read from disk at a time, if they do not all fit into memory; 0: all."""
+
+    def __post_init__(self) -> None:
+        ranks = {"vector": 1, "sequence": 2, "image": 3}
+        if self.layout not in get_args(Layout) or len(self.shape) != ranks[self.layout]:
+            raise BadInputError(f"a {self.layout} cannot have shape {self.shape}")
+        if (self.tokens or self.per_step) and self.layout != "sequence":
+            raise BadInputError(f"tokens and targets per step are for sequences, not for a {self.layout}")
+        if self.per_step and self.task != "multiclass":
+            raise BadInputError(f"a target per step must be a class; the task is {self.task}")
+
+    @property
+    def features(self) -> int:
+        """Numbers in one sample."""
+        return math.prod(self.shape)
+
+
+def monitored(spec: DataSpec, named: str | None) -> str:
+    """Return the validation metric that chooses checkpoints: `named` (`training.monitor`), or the data set's own.
+
+    Raise `BadInputError` if this task has no such metric.
+    """
+    valid = ("loss", *METRICS[spec.task])
+    if named is not None and named not in valid:
+        raise BadInputError(f"training.monitor = {named!r}: no metric of this task" + nearest(named, valid))
+    return named or spec.metric
+
+
+@dataclass(frozen=True)
+class Split:
+    """`x`: (samples, *spec.shape) float32. `y`: (samples,) or (samples, steps) int64 for classes, else
+    (samples, outputs) float32, or float64 if the targets are that precise."""
+
+    x: Array
+    y: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The three disjoint parts of a data set. Scaling statistics come from `train` alone."""
+
+    train: Split
+    val: Split
+    test: Split
+    extra: Mapping[str, Split] = field(default_factory=dict)
+    """More test splits by name. They are read whenever `test` is, as `test/<name>/<metric>`."""
+
+    def items(self) -> list[tuple[str, Split]]:
+        """Return name and split, in the order train, val, test, then the extra ones."""
+        return [("train", self.train), ("val", self.val), ("test", self.test), *self.extra.items()]
+
+
+@part
+class DataConfig(KindedPart):
+    """A data set's knobs. Its kind is the name of its file in `datamodules/`."""
+
+    part_name: ClassVar[str] = "data"
+
+    batch_size: Count = 100
+    """Samples per optimizer step. The last, incomplete batch of an epoch is left out."""
+    shuffle_features: bool = False
+    """Reorder features, time steps or pixels at random, in the same way for all samples."""
+    label_noise: Fraction = 0.0
+    """Share of the training labels that is replaced by another class at random. Validation and test stay clean."""
+
+    def spec(self) -> DataSpec:
+        """Return shapes and task. They follow from the knobs alone; nothing is loaded."""
+        raise AssertionError(f"{type(self).__name__} does not define spec()")
+
+    def load(self) -> Splits:
+        """Make or read the arrays. Called once per machine; the result is cached and fingerprinted."""
+        raise AssertionError(f"{type(self).__name__} does not define load()")
+
+    def sample(self, network: nn.Module) -> str:
+        """Return text made with a trained network, or nothing. Recorded as `sample.txt` when the test split is read.
+
+        `network` is in evaluation mode, on its own device; gradients are off.
+        """
+        del network
+        return ""

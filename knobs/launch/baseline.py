@@ -1,0 +1,33 @@
+"""The baseline of a study or an ablation, knobs from the command line, and a check of the result."""
+
+from __future__ import annotations
+
+from knobs import discover
+from knobs.ablation import Ablation
+from knobs.config import RunConfig, monitored
+from knobs.search import Study
+
+
+def with_typed_knobs(config: RunConfig, typed: dict[str, str]) -> RunConfig:
+    """Return the config with knobs as typed on the command line. Kinds come first: they decide what knobs exist."""
+    for name, text in sorted(typed.items(), key=lambda item: not item[0].endswith(".kind")):
+        config = config.with_knobs({name: config.parse_knob(name, text)})
+    return config
+
+
+def check_buildable(config: RunConfig) -> None:
+    """Raise `BadInputError` if the network cannot take the data, or if the task has no such metric."""
+    from knobs.training.one_sample_batch import check_one_sample_batch  # imports torch
+
+    spec = config.data.spec()
+    config.model.build(spec)
+    check_one_sample_batch(config)
+    monitored(spec, config.training.monitor)
+
+
+def baseline_of(name: str) -> RunConfig:
+    """Return the baseline of the study or ablation of this name. Raise `BadInputError` if there is none."""
+    folder, module = discover.find(name)
+    if folder == "studies":
+        return discover.the_one(module, Study).baseline
+    return discover.the_one(module, Ablation).baseline

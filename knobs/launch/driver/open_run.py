@@ -1,0 +1,81 @@
+"""A run that the driver has opened: what the recorder has written of it and has yet to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from knobs.launch.plans.plan import PlannedRun
+from knobs.training import CurvePoint, TrainJob
+
+
+@dataclass(eq=False)
+class OpenRun:
+    """One run between its plan and its end."""
+
+    planned: PlannedRun
+    id: str = ""
+    """Id of the MLflow run, once it has one."""
+    fingerprint: str = ""
+    """Fingerprint of its data."""
+    identity: str = ""
+    """Hash that is equal in runs that must come out the same."""
+    attempt: int = 0
+    """How often it was handed to a worker."""
+    lost_workers: int = 0
+
+    last_step: int = -1
+    """Last step in the store. Points up to it are replays."""
+    singles: set[str] = field(default_factory=set)
+    """Single values that are in the store."""
+    pending: list[CurvePoint] = field(default_factory=list)
+    """Points that are not in the store yet."""
+
+    reused_from: str = ""
+    """The finished run whose values it takes over."""
+    carried: dict[str, float] = field(default_factory=dict)
+    """Single values of that run, if only the test split has yet to be read."""
+    checkpoint: Path | None = None
+    """The checkpoint to evaluate instead of training."""
+
+    step: int = 0
+    value: float | None = None
+    """Latest step, and the metric's value there, for the display."""
+
+    @classmethod
+    def of(cls, planned: PlannedRun) -> OpenRun:
+        """Return a planned run that is about to be opened; one that continues keeps its MLflow run."""
+        run = cls(planned)
+        if (old := planned.continues) is not None:
+            run.id, run.fingerprint, run.attempt = old.id, old.fingerprint, old.attempt
+            run.lost_workers, run.last_step, run.singles = old.lost_workers, old.last_step, set(old.singles)
+        if (reading := planned.test_reading) is not None:
+            run.id, run.checkpoint = reading.row.id, reading.checkpoint
+        return run
+
+    @property
+    def trains(self) -> bool:
+        """False if it only reads the test split of a run that has ended."""
+        return self.planned.test_reading is None
+
+    def receive(self, point: CurvePoint) -> None:
+        """Keep a point to be written. Points up to the last written step are replays and are dropped."""
+        self.step, self.value = point.step, point.values.get(self.planned.metric)
+        if point.step > (self.pending[-1].step if self.pending else self.last_step):
+            self.pending.append(point)
+
+    def job(self, scratch: Path, cache: Path, resume: tuple[Path, ...]) -> TrainJob:
+        """Return the job for a worker. `scratch` is the run's folder; `resume` has checkpoints, the furthest first."""
+        planned = self.planned
+        return TrainJob(
+            run=self.id,
+            config=planned.config.to_json(),
+            folder=scratch / f"attempt-{self.attempt}",
+            cache=cache,
+            fingerprint=self.fingerprint,
+            resume=resume,
+            batch_seeds=planned.batch_seeds,
+            read_test=planned.read_test,
+            pruning_metric=planned.metric if planned.should_continue else None,
+            evaluate_checkpoint=self.checkpoint,
+        )

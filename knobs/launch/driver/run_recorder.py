@@ -1,0 +1,192 @@
+"""Write a run to MLflow, from its first parameter to its end. Every step can be repeated after a crash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from knobs import provenance, signals
+from knobs.config import KINDED, RunConfig
+from knobs.data import prepare
+from knobs.launch.driver.open_run import OpenRun
+from knobs.launch.driver.run_notes import run_note
+from knobs.record import schema
+from knobs.record.notes import note_tags
+from knobs.record.runs import config_json, execution_of
+from knobs.record.schema import Artifact, Tag
+from knobs.record.states import STATES, StateName
+from knobs.record.stores.locations import without_password
+from knobs.record.stores.mlflow_store import Tracker
+from knobs.training import Outcome
+
+_FROM_ENVIRONMENT = {
+    "cpu_capability": Tag.CPU_CAPABILITY,
+    "deterministic_algorithms": Tag.DETERMINISTIC,
+    "cublas_workspace": Tag.CUBLAS_WORKSPACE,
+    "torch": Tag.TORCH,
+    "device_name": Tag.DEVICE_NAME,
+}
+"""Facts of the worker that trained a run, and the tags that hold them."""
+
+
+class RunRecorder:
+    """Writes runs to MLflow. Only the driver uses it."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker, self.places = tracker, tracker.places
+        self._fingerprints: dict[str, str] = {}
+
+    def open(self, run: OpenRun, experiment: str, environment: Mapping[str, str]) -> None:
+        """Create the MLflow run, or complete one that a killed driver left incomplete."""
+        planned, config = run.planned, run.planned.config
+        run.fingerprint = self._fingerprint(config)
+        digest = config.digest(run.fingerprint, execution_of(planned.batch_seeds))
+        code = provenance.training_code_hash(config.content())
+        run.identity = _identity(digest, code, config, environment)
+        commit, diff = provenance.git_state(self.places.root)
+        tags = {
+            Tag.SCHEMA: schema.VERSION,
+            Tag.KIND: planned.kind,
+            Tag.STATE: StateName.RUNNING,
+            Tag.ATTEMPT: "1",
+            Tag.CONFIG: config.hash(),
+            Tag.SEED: str(config.seed),
+            Tag.DIGEST: digest,
+            Tag.IDENTITY: run.identity,
+            Tag.EXECUTION: execution_of(planned.batch_seeds),
+            Tag.CODE: code,
+            Tag.DATA: run.fingerprint,
+            Tag.COMMIT: commit,
+            Tag.DIRTY: str(bool(diff)).lower(),
+            Tag.DIFF: provenance.short_hash(diff),
+            Tag.PACKAGES: provenance.short_hash(provenance.packages()),
+            Tag.MACHINE: provenance.short_hash(provenance.machine()),
+            Tag.DEVICE: environment["device"],
+            Tag.THREADS: str(config.training.threads),
+            **planned.tags,
+        }
+        if not run.id:
+            run.id = self.tracker.create(self.tracker.experiment(experiment), planned.name, tags, config.knobs())
+        else:
+            self.tracker.params(run.id, config.knobs())
+        file = f"{KINDED['data'][0]}/{config.data.kind}.py"
+        source = {"file": file, "fingerprint": run.fingerprint}
+        self.tracker.inputs(run.id, config.data.kind, run.fingerprint, source)
+        texts = {
+            Artifact.CONFIG: config_json(config),
+            Artifact.PACKAGES: json.dumps(provenance.packages(), indent=1),
+            Artifact.MACHINE: json.dumps({**provenance.machine(), **environment}, indent=1),
+        }
+        if diff:
+            texts[Artifact.DIFF] = without_password(diff)
+        self.tracker.upload_texts(run.id, texts)
+
+    def count_attempt(self, run: OpenRun) -> None:
+        """Record that the run is handed to a worker once more."""
+        run.attempt += 1
+        if run.attempt > 1 and run.trains:
+            self.tracker.reopen(run.id, {Tag.STATE: StateName.RUNNING, Tag.ATTEMPT: str(run.attempt)})
+
+    def count_lost_worker(self, run: OpenRun) -> None:
+        """Record that a worker was lost while it trained the run."""
+        self.flush(run)
+        self.tracker.tag(run.id, {Tag.LOST_WORKERS: str(run.lost_workers)})
+
+    def mark_reused(self, run: OpenRun, trained: str) -> None:
+        """Record that the run takes over the values of a finished one."""
+        run.reused_from = trained
+        self.tracker.tag(run.id, {Tag.REUSED_FROM: trained})
+
+    def flush(self, run: OpenRun) -> None:
+        """Write the points that were received. When this returns, they are in the store."""
+        if run.pending:
+            self.tracker.log(run.id, run.pending)
+            run.last_step = run.pending[-1].step
+            run.pending.clear()
+
+    def end(self, run: OpenRun, outcome: Outcome, tags: Mapping[str, str]) -> str:
+        """Write a run's end: values, files, then tags, then the status. Return the recorded state."""
+        self.flush(run)
+        state = StateName.REUSED if run.reused_from and outcome.state == StateName.FINISHED else outcome.state
+        self._write_values(run, outcome)
+        written = {
+            **run.planned.tags,
+            **note_tags(run_note(run, outcome, state)),
+            **self._end_tags(run, outcome),
+            Tag.STATE: state,
+            **tags,
+        }
+        self.tracker.end(run.id, STATES[state].mlflow, written)
+        return state
+
+    def add_test(self, run: OpenRun, outcome: Outcome) -> str:
+        """Add the test metrics of a run that has ended: its status, end and state stay. Return its state."""
+        assert run.planned.test_reading is not None
+        self._write_values(run, outcome)
+        self.tracker.tag(run.id, self._end_tags(run, outcome))
+        return run.planned.test_reading.row.state
+
+    def leave_interrupted(self, run: OpenRun) -> None:
+        """Leave the run to be continued later."""
+        self.flush(run)
+        if run.trains:
+            status = STATES[StateName.INTERRUPTED].mlflow
+            self.tracker.end(run.id, status, {Tag.STATE: StateName.INTERRUPTED})
+
+    def scratch(self, run: OpenRun) -> Path:
+        """Return the folder of the run's checkpoints; it exists until the run ends."""
+        return self.places.scratch / run.id
+
+    def clear(self, run: OpenRun) -> None:
+        """Remove the checkpoints of an ended run."""
+        shutil.rmtree(self.scratch(run), ignore_errors=True)
+
+    def _write_values(self, run: OpenRun, outcome: Outcome) -> None:
+        """Write single values, each once and only finite ones, and the files of an outcome."""
+        values = outcome.summary
+        if outcome.state == StateName.FINISHED:
+            values = {**run.carried, **values}
+        new = {k: v for k, v in values.items() if k not in run.singles and math.isfinite(v)}
+        if new:
+            self.tracker.summary(run.id, new, max(outcome.best_step, 0))
+            run.singles |= new.keys()
+        if outcome.state == StateName.FINISHED and outcome.checkpoint is not None:
+            self.tracker.upload(run.id, outcome.checkpoint, Artifact.CHECKPOINTS)
+        texts = {
+            Artifact.LOG: without_password(outcome.log),
+            Artifact.CURVES: outcome.curves_svg,
+            Artifact.SAMPLE: outcome.sample,
+        }
+        if texts := {name: text for name, text in texts.items() if text}:
+            self.tracker.upload_texts(run.id, texts)
+
+    def _end_tags(self, run: OpenRun, outcome: Outcome) -> dict[str, str]:
+        tags: dict[str, str] = {}
+        if outcome.message:
+            tags[Tag.MESSAGE] = without_password(outcome.message)[:500]
+        if run.lost_workers:
+            tags[Tag.LOST_WORKERS] = str(run.lost_workers)
+        if run.planned.read_test and outcome.state == StateName.FINISHED:
+            tags[Tag.TEST_READ] = "true"
+        if outcome.sample:
+            tags[Tag.SAMPLE] = "true"
+        if outcome.environment:
+            tags |= {tag: outcome.environment[name] for name, tag in _FROM_ENVIRONMENT.items()}
+        return tags
+
+    def _fingerprint(self, config: RunConfig) -> str:
+        key = json.dumps([config.data.kind, json.loads(config.to_json())["data"]])
+        if key not in self._fingerprints:
+            with signals.let_through():  # preparing a data set may take long
+                self._fingerprints[key] = prepare(config.data, self.places.cache)
+        return self._fingerprints[key]
+
+
+def _identity(digest: str, code: str, config: RunConfig, environment: Mapping[str, str]) -> str:
+    """Return a hash that is equal in runs that must come out the same."""
+    facts = [digest, code, environment["torch"], str(config.training.threads), environment["device"]]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

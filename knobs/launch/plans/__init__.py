@@ -1,0 +1,1 @@
+"""Plans: which runs to train, in which order."""

@@ -1,0 +1,162 @@
+"""A worker: a long-lived process that holds one device and trains one run, or one batch of runs, after another.
+
+The main thread receives messages and signals; a second thread trains. The pool sets the environment (visible devices,
+threads) before the process imports torch. The worker ends when its driver is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import queue
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection
+
+from knobs.launch.pools.messages import (
+    Beat,
+    FromWorker,
+    Leaving,
+    NewPoint,
+    PruningAnswer,
+    PruningQuestion,
+    Quit,
+    Ready,
+    RunEnded,
+    Stop,
+    Train,
+)
+from knobs.training import CurvePoint
+
+BEAT_SECONDS = min(5.0, float(os.environ.get("KNOBS_WORKER_SILENCE", "60")) / 4)
+"""A message is sent at least this often."""
+
+
+PR_SET_PDEATHSIG = 1
+
+
+class DriverConnection:
+    """A worker's end of its connection to the driver."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.answers: queue.Queue[PruningAnswer] = queue.Queue()
+        self.jobs: queue.Queue[Train] = queue.Queue()
+        self.stopping = False
+        self.leaving = self.busy = False
+        self._lock = threading.Lock()
+
+    def send(self, message: FromWorker) -> None:
+        """Send a whole message to the driver. End the process if the driver is gone."""
+        try:
+            with self._lock:
+                self.connection.send(message)
+        except OSError:
+            os._exit(0)
+
+
+class RunChannel:
+    """One run's channel to the driver."""
+
+    def __init__(self, driver: DriverConnection, run: str) -> None:
+        self.driver, self.run = driver, run
+
+    @property
+    def stopping(self) -> bool:
+        """True if the training must save a checkpoint and end at the next batch boundary."""
+        return self.driver.stopping
+
+    def record(self, point: CurvePoint) -> None:
+        """Send the values at one step."""
+        self.driver.send(NewPoint(self.run, point))
+
+    def should_continue(self, step: int, value: float) -> bool:
+        """Ask the driver's pruner and wait for the answer."""
+        self.driver.send(PruningQuestion(self.run, step, value))
+        return self.driver.answers.get().should_continue
+
+
+def serve(connection: Connection) -> None:
+    """Work for the driver until it sends `Quit` or is gone."""
+    channel = DriverConnection(connection)
+
+    def leave(_signum: int, _frame: object) -> None:  # the current training saves a checkpoint first
+        channel.stopping = channel.leaving = True
+        if not channel.busy:
+            os._exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles a terminal's Ctrl-C
+    threading.Thread(target=_train_forever, args=(channel,), daemon=True).start()
+    while True:
+        try:
+            if not connection.poll(BEAT_SECONDS):
+                channel.send(Beat())
+                continue
+            message = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        match message:
+            case Train():
+                channel.busy = True
+                channel.jobs.put(message)
+            case PruningAnswer():
+                channel.answers.put(message)
+            case Stop():
+                channel.stopping = True
+            case Quit():
+                os._exit(0)
+
+
+def _train_forever(channel: DriverConnection) -> None:
+    try:
+        import torch
+
+        from knobs import discover
+        from knobs.training.environment import environment
+        from knobs.training.run import run_job
+        from knobs.training.seed_batch import run_seed_batch
+
+        discover.activate(discover.project_root())
+        device = torch.device(os.environ.get("KNOBS_DEVICE", "cpu"))
+        torch.set_num_threads(1)
+        channel.send(Ready(environment(device)))
+        frozen = False
+        while True:
+            jobs = channel.jobs.get().jobs
+            channels = [RunChannel(channel, job.run) for job in jobs]
+            if jobs[0].batch_seeds:
+                outcomes = run_seed_batch(jobs, channels, device)
+            else:
+                outcomes = [run_job(jobs[0], channels[0], device)]
+            if channel.leaving:
+                channel.send(Leaving())
+            channel.busy = False
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                channel.send(RunEnded(job.run, outcome))
+            if channel.leaving:
+                os._exit(0)
+            del jobs, channels, outcomes, job, outcome
+            gc.collect()  # a training leaves cycles that hold tensors; Python alone would collect them too late
+            if not frozen:
+                gc.freeze()  # skip the objects that imports made: a collection then takes 0.5 ms, not 150
+                frozen = True
+    except BaseException:  # the traceback goes to the worker's log
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(70)
+
+
+def main() -> None:
+    """Run a worker. `python -m knobs.launch.pools.worker FD`: FD is the worker's end of a socket pair."""
+    if sys.platform == "linux":  # a stopped worker cannot notice that its driver is gone; the kernel can
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    serve(Connection(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Launch a study: from checked input to the record."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from knobs import discover, signals
+from knobs.errors import AnswerNoError, BadInputError
+from knobs.launch.baseline import check_buildable, with_typed_knobs
+from knobs.launch.driver.driver import Driver
+from knobs.launch.driver.run_notes import launch_command
+from knobs.launch.plans.fixed_plan import FixedPlan
+from knobs.launch.plans.plan import PlannedRun, TestReading
+from knobs.launch.plans.study_plan import StudyPlan
+from knobs.launch.session import Session
+from knobs.launch.study_parent import close_study, open_study
+from knobs.pages.links import publish_pages, say_links
+from knobs.record.define import define_study
+from knobs.record.definition import definition_to_json
+from knobs.record.queries import counted_trials, runs_under
+from knobs.record.reader import recorded_under
+from knobs.record.recorded_study import RecordedStudy
+from knobs.record.schema import Artifact, Kind, Tag, is_test
+from knobs.record.states import StateName
+from knobs.record.stores.locks import only_driver
+from knobs.record.stores.mlflow_store import Tracker
+from knobs.search import Study
+from knobs.terminal.say import how_to_call, say, warn
+from knobs.terminal.study_tables import show_best_trials
+
+
+def launch_study(
+    session: Session,
+    name: str,
+    typed: dict[str, str],
+    *,
+    trials: int | None = None,
+    timeout: float | None = None,
+    sampler: str | None = None,
+    pruner: str | None = None,
+    seed: int | None = None,
+    record_as: str | None = None,
+) -> None:
+    """Launch a study, or continue it, up to a total of trials; then read the test split with the winner.
+
+    `timeout` is in seconds. Raise `AnswerNoError` if no trial finished.
+    """
+    study = load_study(name, typed, sampler=sampler, pruner=pruner, seed=seed)
+    check_buildable(study.baseline)
+    total = trials if trials is not None else study.trials
+    workers, lag = len(session.devices), study.feedback_lag
+    if workers > lag:
+        warn(f"{workers} workers but a feedback lag of {lag}: some will be idle; the lag is part of the study")
+    about = discover.load("studies", name).__doc__ or ""
+    options = {"as": record_as, "trials": total, "sampler": sampler, "pruner": pruner, "seed": seed}
+    command = launch_command("study", name, options, typed)
+    name = record_as or name
+    tracker, driver, display = session.open(name, study.baseline.data)
+    with signals.held(), only_driver(session.places, name):
+        deadline = None if timeout is None else time.monotonic() + timeout
+        plan = StudyPlan(name, study, tracker, total=total, deadline=deadline)
+        parent = open_study(tracker, name, study, fresh=session.fresh)
+        definition = definition_to_json(define_study(name, study, about, total))
+        tracker.upload_texts(parent.id, {Artifact.DEFINITION: definition})
+        driver.fresh = Tag.FRESH in parent.tags
+        tracker.tag(parent.id, {Tag.COMMAND: command})
+        publish_pages(tracker, name)
+        state = StateName.INTERRUPTED
+        try:
+            plan.open(parent.id, counted_trials(runs_under(tracker, parent.id, parent.experiment)))
+            if plan.search.history or plan.resumed:
+                say(f"{name}: continues after {len(plan.search.history)} trials, {len(plan.resumed)} interrupted")
+            for how, number in plan.changed.items():
+                warn(f"{number} recorded trials were trained {how}; --fresh sets them aside")
+            with display:
+                driver.run(plan)
+            if plan.values:
+                _read_test(driver, tracker, plan)
+            state = StateName.FINISHED
+        finally:
+            close_study(tracker, plan, parent.id, state)
+        publish_pages(tracker, name)
+    _print_results(tracker, driver, plan)
+
+
+def load_study(
+    name: str, typed: dict[str, str], *, sampler: str | None = None, pruner: str | None = None, seed: int | None = None
+) -> Study:
+    """Return the study in the file of this name, changed as the command line says."""
+    if name in discover.files("experiments"):
+        raise BadInputError(f"{name!r} is an ablation; run it with: knobs ablate {name}")
+    found = discover.the_one(discover.load("studies", name), Study)
+    changed: dict[str, Any] = {"sampler": sampler, "pruner": pruner, "seed": seed}
+    found = replace(found, **{key: value for key, value in changed.items() if value is not None})
+    return replace(found, baseline=with_typed_knobs(found.baseline, typed)) if typed else found
+
+
+def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan) -> None:
+    """Read the winner's test metrics, once, and mark it as the winner."""
+    number = plan.best_number()
+    rows = counted_trials(runs_under(tracker, plan.parent, tracker.experiment(plan.name)))
+    row = next(row for row in rows if row.trial == number)
+    for other in rows:
+        if Tag.WINNER in other.tags and other.id != row.id:
+            tracker.tag(other.id, {Tag.WINNER: "false"})
+    if not any(map(is_test, row.metrics)):
+        checkpoint = tracker.artifact(row.trained_run, Artifact.BEST_CHECKPOINT)
+        winner = PlannedRun(
+            kind=Kind.TRIAL,
+            label="winner",
+            name=row.name,
+            config=plan.configs[number],
+            read_test=True,
+            test_reading=TestReading(row=row, checkpoint=checkpoint),
+        )
+        driver.run(FixedPlan(plan.name, [winner]))
+    tracker.tag(row.id, {Tag.WINNER: "true"})
+
+
+def _print_results(tracker: Tracker, driver: Driver, plan: StudyPlan) -> None:
+    """Print the best trial, the five best, and the commands and links for more."""
+    ended, counts = len(plan.search.history), _counts(plan)
+    if not plan.values:
+        raise AnswerNoError(f"{plan.name}: none of {ended} trials finished ({counts})")
+    recorded = recorded_under(tracker, plan.name, tracker.get(plan.parent))
+    assert isinstance(recorded, RecordedStudy)
+    show_best_trials(recorded)
+    idle, busy = driver.idle_seconds, driver.busy_seconds
+    share = idle / (idle + busy) if idle + busy else 0.0
+    say(f"{ended} trials: {counts}; devices idle {share:.1%} of the time")
+    say("look further:")
+    say(f"  {how_to_call('knobs')} status {plan.name}")
+    if not tracker.places.storage:
+        say(f"  {how_to_call('optuna-dashboard')} {tracker.places.optuna_url}")
+    say(f"  {how_to_call('knobs')} ui, then")
+    say_links(tracker, plan.name)
+
+
+def _counts(plan: StudyPlan) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(plan.counts.items()))

@@ -1,0 +1,1 @@
+"""MLflow's web pages: views, links and descriptions."""

@@ -1,0 +1,18 @@
+"""The public names of knobs and the modules they come from."""
+
+from __future__ import annotations
+
+HOMES = {
+    "knobs.ablation": (
+        "Ablation", "Beats", "Cell", "Computed", "Derived", "Exceeds", "Factor", "Match", "Matches", "NoDifference",
+        "Quick", "RecordedValues", "Reference", "Trend",
+    ),
+    "knobs.config": (
+        "Array", "Count", "DataConfig", "DataSpec", "Fraction", "ModelConfig", "NonNegative", "OptimizerConfig", "Part",
+        "Positive", "RunConfig", "ScheduleConfig", "Split", "Splits", "Training", "Value", "part",
+    ),
+    "knobs.data": ("on_disk",),
+    "knobs.errors": ("BadInputError",),
+    "knobs.search": ("Study",),
+}  # fmt: skip
+"""Public names by module. `knobs/__init__.py` imports them lazily, and `provenance` follows them to the code."""

@@ -1,0 +1,1 @@
+"""Reach the stores of the record: MLflow, Optuna, the files around them."""

@@ -1,0 +1,92 @@
+"""Open MLflow's database. An SQLite file is created whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError
+
+from knobs.errors import BadInputError, StoreError
+from knobs.record.stores.locations import StoreLocations, without_password
+from knobs.record.stores.locks import file_lock
+from knobs.record.stores.mlflow_internals import TABLES, is_of_other_version, shorten_waits, sqlite_uri
+from knobs.record.stores.retry import SLICE_SECONDS, is_busy, retry
+
+
+def create_database(places: StoreLocations) -> None:
+    """Make MLflow's SQLite file: under a lock, in a temporary file, fsynced, renamed. Check a file that is there.
+
+    Raise `BadInputError` if the file is not an MLflow store.
+    """
+    if not places.database.exists():
+        places.make()
+        with file_lock(places.folder / ".create.lock"):
+            if not places.database.exists():
+                _create(places)
+    _check(places)
+
+
+def _create(places: StoreLocations) -> None:
+    for left in places.folder.glob(".mlflow-*.db*"):  # left by a killed start; we hold the lock
+        left.unlink(missing_ok=True)
+    temporary = places.folder / f".mlflow-{os.getpid()}.db"
+    try:
+        _make_tables(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.rename(places.database)
+    except OSError as error:
+        raise StoreError(f"{places.database} cannot be created: {error.strerror}") from None
+
+
+def _check(places: StoreLocations) -> None:
+    wrong = f"{places.database} is not an MLflow store: move it away, or set KNOBS_MLRUNS to another folder"
+    try:
+        with places.database.open("rb") as file:
+            if file.read(16) != b"SQLite format 3\0":
+                raise BadInputError(wrong)
+        tables = retry(lambda: _tables(places.database))
+    except OSError as error:
+        raise StoreError(f"{places.database} cannot be read: {error.strerror}") from None
+    except StoreError as error:
+        if is_busy(error):
+            raise StoreError(f"{places.database} is locked by another program") from None
+        raise BadInputError(f"{wrong} ({error})") from None
+    if TABLES - tables:
+        raise BadInputError(wrong)
+
+
+def _tables(database: Path) -> set[str]:
+    connection = sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=SLICE_SECONDS)
+    try:
+        return {name for (name,) in connection.execute("select name from sqlite_master where type='table'")}
+    finally:
+        connection.close()
+
+
+def open_client(uri: str, shown: str) -> MlflowClient:
+    """Return MLflow's client. Raise `BadInputError` if another version of MLflow made the database.
+
+    `shown` is the address as users may see it.
+    """
+    return retry(lambda: _open_client(uri, shown), (MlflowException, OperationalError))
+
+
+def _open_client(uri: str, shown: str) -> MlflowClient:
+    if uri.startswith("sqlite:"):
+        shorten_waits(uri)
+    if not uri.startswith(("http:", "https:")) and is_of_other_version(uri):
+        raise BadInputError(
+            f"{shown} was made by another version of MLflow; back it up, then run: "
+            f"mlflow db upgrade {without_password(uri.partition('?')[0])}"
+        )
+    return MlflowClient(tracking_uri=uri)
+
+
+def _make_tables(file: Path) -> None:
+    uri = sqlite_uri(file)
+    retry(lambda: MlflowClient(tracking_uri=uri).search_experiments(max_results=1), (MlflowException,))

@@ -1,0 +1,1 @@
+"""A report's content as Markdown, HTML, CSV and LaTeX."""

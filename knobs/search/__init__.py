@@ -1,0 +1,31 @@
+"""Studies: search spaces, asking Optuna for trials, samplers and pruners, importance of knobs."""
+
+from __future__ import annotations
+
+from knobs.search.asking import PendingTrial, Search
+from knobs.search.identity import identity_changes, study_identity
+from knobs.search.importance import FEWEST_TRIALS, RESAMPLES, Importance, importances
+from knobs.search.optuna_internals import SpaceProbe
+from knobs.search.samplers import make_pruner, make_sampler
+from knobs.search.study import Direction, Space, Study, rank_trials
+from knobs.search.trials import finished_trial, rungs_from_json
+
+__all__ = [
+    "FEWEST_TRIALS",
+    "RESAMPLES",
+    "Direction",
+    "Importance",
+    "PendingTrial",
+    "Search",
+    "Space",
+    "SpaceProbe",
+    "Study",
+    "finished_trial",
+    "identity_changes",
+    "importances",
+    "make_pruner",
+    "make_sampler",
+    "rank_trials",
+    "rungs_from_json",
+    "study_identity",
+]

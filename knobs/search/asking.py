@@ -1,0 +1,99 @@
+"""Ask Optuna for trials so that the answer depends on the trial's number alone.
+
+Trial n is asked from a fresh in-memory Optuna study that holds the finished trials 0 to n - lag and nothing else, with
+a sampler seeded from (study seed, n). Its pruner sees the same history. So one worker or eight, interrupted or not,
+give the same trials, values and pruning decisions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from knobs.config import RunConfig
+from knobs.errors import BadInputError, nearest
+from knobs.search.optuna_internals import rung_attributes
+from knobs.search.samplers import make_pruner, make_sampler
+from knobs.search.study import Study
+from knobs.search.trials import finished_trial, rungs_to_json
+
+
+@dataclass
+class PendingTrial:
+    """A trial in training: its config, and the live Optuna trial that answers for the pruner."""
+
+    number: int
+    config: RunConfig
+    trial: optuna.trial.Trial
+    answers: dict[int, bool] = field(default_factory=dict)
+    """Step of every report so far, and whether the trial should continue."""
+
+    def report(self, step: int, value: float) -> bool:
+        """Report a value to the pruner. Return false to stop. A step reported again (a replay) gets the same answer."""
+        if step not in self.answers:
+            self.trial.report(value, step)
+            self.answers[step] = not self.trial.should_prune()
+        return self.answers[step]
+
+    def ended(self, state: TrialState, value: float | None, *, trained: bool) -> FrozenTrial:
+        """Return the ended trial as later trials see it. `trained` is false if it diverged or ran out of memory."""
+        live = self.trial.study.get_trials(deepcopy=False)[self.number]
+        params, distributions = dict(self.trial.params), self.trial.distributions
+        curve = live.intermediate_values
+        return finished_trial(state, value, params, distributions, rung_attributes(live), trained, curve)
+
+    def rungs_to_json(self) -> str:
+        """Return what a halving pruner noted on this trial, for the record; empty if it noted nothing."""
+        return rungs_to_json(self.trial)
+
+
+class Search:
+    """Asks for the trials of one study. Each sees only the history that its number allows."""
+
+    def __init__(self, study: Study, name: str) -> None:
+        self.study, self.name = study, name
+        self.history: dict[int, FrozenTrial] = {}
+
+    def knows_enough(self, number: int) -> bool:
+        """Return whether all trials that trial `number` may see have ended."""
+        return all(n in self.history for n in range(number - self.study.feedback_lag + 1))
+
+    def ask(self, number: int, params: dict[str, Any] | None = None) -> PendingTrial:
+        """Return the trial of this number. Pass `params` if it was asked before and must come out the same.
+
+        Raise `BadInputError` if the space returns no `RunConfig`, or one that differs from what it suggested.
+        """
+        seed = int.from_bytes(hashlib.sha256(f"{self.study.seed}/{number}".encode()).digest()[:4], "big")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna's notes on experimental parts that we chose knowingly
+            memory = optuna.create_study(
+                study_name=self.name,
+                direction=self.study.direction,
+                sampler=make_sampler(self.study.sampler, seed),
+                pruner=make_pruner(self.study.pruner, self.study.baseline),
+            )
+            known = max(0, number - self.study.feedback_lag + 1)
+            unseen = create_trial(state=TrialState.FAIL)  # fills the gap: Hyperband's brackets depend on numbers
+            memory.add_trials([self.history[n] for n in range(known)] + [unseen] * (number - known))
+            if number == 0 and params is None:
+                params = dict(self.study.baseline.knobs())
+            if params is not None:
+                memory.enqueue_trial(params)
+            trial = memory.ask()
+            config = self.study.space(trial, self.study.baseline)
+        if not isinstance(config, RunConfig):
+            raise BadInputError(f"the space of {self.name} must return a RunConfig, not {type(config).__name__}")
+        knobs = config.knobs()
+        for knob, value in trial.params.items():
+            if knob not in knobs:
+                raise BadInputError(
+                    f"the space of {self.name} suggests {knob}, which is no knob of its run" + nearest(knob, knobs)
+                )
+            if knobs[knob] != value:
+                raise BadInputError(f"the space of {self.name} suggests {knob} = {value} but its run has {knobs[knob]}")
+        return PendingTrial(number, config, trial)

@@ -1,0 +1,41 @@
+"""Optuna's samplers and pruners by name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import optuna
+
+from knobs.config import RunConfig
+from knobs.errors import BadInputError, nearest
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Return Optuna's sampler of this name. Raise `BadInputError` if there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+            "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
+            "random": lambda: optuna.samplers.RandomSampler(seed=seed),
+            "gp": lambda: optuna.samplers.GPSampler(seed=seed),
+        }
+        if name not in made:
+            raise BadInputError(f"no sampler named {name!r}" + nearest(name, made))
+        return made[name]()
+
+
+def make_pruner(name: str, baseline: RunConfig) -> optuna.pruners.BasePruner:
+    """Return Optuna's pruner of this name, over optimizer steps. Raise `BadInputError` if there is none."""
+    steps = baseline.training.max_steps
+    made: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
+        "none": optuna.pruners.NopPruner,
+        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=steps // 10),
+        "hyperband": lambda: optuna.pruners.HyperbandPruner(max(1, steps // 27), steps, 3),
+        "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(max(1, steps // 27), 3),
+    }
+    if name not in made:
+        raise BadInputError(f"no pruner named {name!r}" + nearest(name, made))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return made[name]()

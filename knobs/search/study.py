@@ -1,0 +1,97 @@
+"""A study: trials over one search space towards one metric and direction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution, distribution_to_json
+
+from knobs.config import METRICS, RunConfig
+from knobs.errors import BadInputError, nearest
+from knobs.search.optuna_internals import SpaceProbe
+from knobs.search.samplers import make_pruner, make_sampler
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+Space = Callable[[optuna.trial.BaseTrial, RunConfig], RunConfig]
+"""A search space: `(trial, baseline) -> RunConfig`. It uses Optuna's suggest calls, each named by its knob."""
+
+Direction = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One study. A file in `studies/` holds one; the file's docstring says what is searched and why."""
+
+    baseline: RunConfig
+    """Trial 0. It also fixes every knob outside the space."""
+    space: Space
+    metric: str
+    """`val/<metric>`, read at the checkpoint that validation chose. A pruner sees its curve."""
+    direction: Direction
+    trials: int = 20
+    """Number of trials, unless `--trials` or `--timeout` says otherwise."""
+    seed: int = 0
+    """Seed of the search. A run's own seed is `RunConfig.seed`."""
+    feedback_lag: int = 4
+    """Trial n sees the trials 0 to n - feedback_lag, and nothing else, at any number of workers."""
+    sampler: str = "tpe"
+    pruner: str = "median"
+
+    def __post_init__(self) -> None:
+        metrics = [f"val/{name}" for name in ("loss", *METRICS[self.baseline.data.spec().task])]
+        if isinstance(self.metric, list | tuple) or isinstance(self.direction, list | tuple):
+            raise BadInputError(
+                "a study has one metric and one direction; several objectives are not what knobs is for"
+            )
+        if self.metric not in metrics:
+            raise BadInputError(
+                f"metric = {self.metric!r}: not recorded for this data set" + nearest(self.metric, metrics)
+            )
+        if self.direction not in ("maximize", "minimize"):
+            raise BadInputError(f"direction = {self.direction!r}: either maximize or minimize")
+        if self.trials < 1 or self.feedback_lag < 1:
+            raise BadInputError("a study needs at least 1 trial and a feedback lag of at least 1")
+        make_sampler(self.sampler, 0)
+        make_pruner(self.pruner, self.baseline)
+        self.space_at_baseline()
+
+    def space_at_baseline(self) -> dict[str, BaseDistribution]:
+        """Return each knob that the space suggests at the baseline, with its distribution.
+
+        Raise `BadInputError` if the baseline lies outside its own space.
+        """
+        probe = SpaceProbe(self.baseline.knobs())
+        config = self.space(probe, self.baseline)
+        if not isinstance(config, RunConfig):
+            raise BadInputError(f"a space must return a RunConfig, not {type(config).__name__}")
+        if config != self.baseline:
+            knobs = config.knobs()
+            off = next(k for k, v in self.baseline.knobs().items() if knobs.get(k, ...) != v)
+            raise BadInputError(f"the baseline lies outside its own space at {off}")
+        return probe.seen
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes recorded trials comparable: everything but the budget. A change makes it another study."""
+        return {
+            "baseline": json.loads(self.baseline.to_json()),
+            "space": {
+                name: json.loads(distribution_to_json(d)) for name, d in sorted(self.space_at_baseline().items())
+            },
+            "metric": self.metric,
+            "direction": self.direction,
+            "seed": self.seed,
+            "feedback_lag": self.feedback_lag,
+            "sampler": self.sampler,
+            "pruner": self.pruner,
+        }
+
+
+def rank_trials(values: Mapping[int, float], direction: Direction) -> list[int]:
+    """Return the numbers of trials, the best value first; of two equal values the earlier trial comes first."""
+    sign = -1 if direction == "maximize" else 1
+    return sorted(values, key=lambda number: (sign * values[number], number))

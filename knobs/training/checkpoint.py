@@ -1,0 +1,100 @@
+"""Checkpoint files. They are written to a temporary file, fsynced and renamed, and read without unpickling any code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from knobs.errors import BadInputError, StoreError
+
+FORMAT = 1
+
+
+def save_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Write primitives and tensors to `path`. The file is whole or absent, even if the process is killed.
+
+    Raise `StoreError` if it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save({"format": FORMAT, "hash": _state_hash(state), **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()  # free the space: the disk may be full
+        if isinstance(error, OSError | RuntimeError):  # torch raises RuntimeError if the disk is full
+            reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
+            raise StoreError(f"{path} cannot be written: {reason}") from None
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load_checkpoint(
+    path: str | Path, *, config: str | None = None, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """Read a file of `save_checkpoint`. If `config` is given, the checkpoint must belong to the run of this JSON.
+
+    Raise `BadInputError`, one line, if the file is missing, is damaged (its hash is checked), belongs to another
+    config, or holds anything but primitives and tensors.
+    """
+    name = str(path)
+    if "://" in name:
+        raise BadInputError(f"{name}: checkpoints are read from local files only")
+    try:
+        with zipfile.ZipFile(name) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # a flipped byte makes zipfile raise many kinds of errors
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInputError(f"{name}: not a readable checkpoint: {reason}") from None
+    if damaged:
+        raise BadInputError(f"{name}: damaged checkpoint: {damaged} has a wrong checksum")
+    try:  # an explicit weights_only overrides TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD
+        state = torch.load(name, map_location=device, weights_only=True)
+    except Exception as error:  # a file can make the restricted unpickler raise anything
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInputError(f"{name}: refused checkpoint, it holds more than tensors and numbers: {reason}") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise BadInputError(f"{name}: not a checkpoint of this version of knobs")
+    if state.pop("hash", None) != _state_hash({key: value for key, value in state.items() if key != "format"}):
+        raise BadInputError(f"{name}: damaged checkpoint: its content differs from what was saved")
+    if config is not None and state.get("config") != config:
+        raise BadInputError(f"{name}: a checkpoint of another config; it does not belong to this run")
+    return state
+
+
+def _state_hash(state: Any) -> str:
+    """Return a hash of everything in a state. An archive's own checksums do not cover its directory."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, dict):
+            digest.update(f"{len(value)} names ".encode())
+            for key, inner in value.items():
+                digest.update(f"{key!r} ".encode())
+                add(inner)
+        elif isinstance(value, list | tuple):
+            digest.update(f"{len(value)} values ".encode())
+            for inner in value:
+                add(inner)
+        else:
+            digest.update(f"{value!r} ".encode())
+
+    add(state)
+    return digest.hexdigest()

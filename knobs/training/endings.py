@@ -1,0 +1,100 @@
+"""The `Outcome` of a training: one that finished, and one that raised."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from knobs.errors import BadInputError, KnobsError, StoreError
+from knobs.training.checkpoint import save_checkpoint
+from knobs.training.curves_svg import draw_curves
+from knobs.training.environment import environment, is_out_of_memory
+from knobs.training.messages import Outcome
+from knobs.training.metrics import evaluate_network
+from knobs.training.monitor import PrunedError, StoppedError
+from knobs.training.state import DivergedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from knobs.config import RunConfig
+    from knobs.data.in_memory import InMemoryData
+    from knobs.training.messages import CurvePoint, TrainJob
+    from knobs.training.state import Numbers, TrainingState
+
+
+def conclude_training(
+    job: TrainJob, config: RunConfig, network: nn.Module, state: TrainingState, data: InMemoryData, costs: Numbers
+) -> Outcome:
+    """Save the best weights, evaluate them on the splits that the job may read, and return the outcome.
+
+    `network` is on the device and in the precision of `data`; its weights are replaced by the best ones.
+    """
+    if state.best_step < 0:
+        raise BadInputError("training ended before its first validation")
+    network.load_state_dict(state.best_state)
+    summary = {"best/step": float(state.best_step)}
+    summary |= {f"best/{name}": value for name, value in state.best_values.items()}
+    train = evaluate_network(network, data.training_batches(), config, data.device)
+    summary |= {f"best/train/{name}": value for name, value in train.items()}
+    summary |= evaluate_test_splits(network, config, data) if job.read_test else {}
+    summary["parameters"] = float(sum(p.numel() for p in network.parameters()))
+    summary |= {f"system/{name}": value for name, value in costs.items()}
+    best = job.folder / "best.ckpt"
+    save_checkpoint({"config": job.config, "step": state.best_step, "network": state.best_state}, best)
+    return Outcome(
+        state="finished",
+        best_step=state.best_step,
+        summary=summary,
+        checkpoint=best,
+        sample=sample_text(network, config) if job.read_test else "",
+    )
+
+
+def evaluate_test_splits(network: nn.Module, config: RunConfig, data: InMemoryData) -> Numbers:
+    """Return loss and metrics on the test split and on the extra test splits."""
+    test = evaluate_network(network, data.batches(data.test), config, data.device)
+    found = {f"test/{name}": value for name, value in test.items()}
+    for split, pair in data.extra.items():
+        more = evaluate_network(network, data.batches(pair), config, data.device)
+        found |= {f"test/{split}/{name}": value for name, value in more.items()}
+    return found
+
+
+def sample_text(network: nn.Module, config: RunConfig) -> str:
+    """Return the text that the data set makes with the trained network."""
+    network.eval()
+    with torch.inference_mode():
+        return config.data.sample(network)
+
+
+def outcome_of_error(error: Exception, device: torch.device, log: list[str]) -> Outcome:
+    """Return the outcome of a training that raised `error`; append the traceback to `log` if it is unexpected."""
+    match error:
+        case PrunedError():
+            return Outcome(state="pruned", message="pruned")
+        case DivergedError():
+            return Outcome(state="diverged", message=str(error))
+        case StoppedError():
+            return Outcome(state="interrupted", message="interrupted", checkpoint=error.path)
+        case StoreError():
+            return Outcome(state="unsaved", message=str(error))
+        case KnobsError():
+            return Outcome(state="failed", message=str(error))
+    if is_out_of_memory(error):
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        return Outcome(state="out_of_memory", message=str(error).strip().partition("\n")[0])
+    log.append("".join(traceback.format_exception(error)))
+    return Outcome(state="failed", message=f"{type(error).__name__}: {error}".partition("\n")[0])
+
+
+def complete_outcome(outcome: Outcome, points: Sequence[CurvePoint], log: list[str], device: torch.device) -> Outcome:
+    """Return the outcome with its log, its drawn curves and the environment that it was trained in."""
+    drawn = draw_curves(points, outcome.best_step)
+    return replace(outcome, environment=environment(device), log="\n".join(log), curves_svg=drawn)

@@ -1,0 +1,75 @@
+"""The process that trains: seeds and flags, warnings, clock, and a description of what could change a bit."""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from knobs import provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from knobs.config import RunConfig
+    from knobs.training.state import Numbers
+
+
+def make_reproducible(config: RunConfig, device: torch.device) -> None:
+    """Set seeds, thread count and deterministic algorithms for this config and device."""
+    torch.set_num_threads(config.training.threads)
+    torch.manual_seed(config.seed)
+    random.seed(config.seed)
+    np.random.seed(config.seed % 2**32)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(device.type == "cuda")
+    torch.backends.cudnn.benchmark = False
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Return everything that could change a bit: versions, instruction set, device, threads, flags."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        **provenance.torch_state(),
+        "device": device.type,
+        "device_name": name,
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the error means that the device or the host has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)  # torch's CPU allocator raises a plain RuntimeError; only its text identifies it
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text.lower())
+
+
+@contextmanager
+def warnings_logged(log: list[str]) -> Iterator[None]:
+    """Append the warnings of the block to `log`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        yield
+    log.extend(f"{entry.category.__name__}: {entry.message}" for entry in caught)
+
+
+class Clock:
+    """Measures the costs of a training; it starts when it is made."""
+
+    def __init__(self) -> None:
+        self.wall, self.processor = time.perf_counter(), time.process_time()
+
+    def costs(self, steps: int, runs: int = 1) -> Numbers:
+        """Return each run's share of the seconds, and the optimizer steps of all runs per second."""
+        seconds, processor = time.perf_counter() - self.wall, time.process_time() - self.processor
+        return {
+            "seconds": seconds / runs,
+            "cpu_seconds": processor / runs,
+            "steps_per_second": runs * steps / seconds,
+        }

@@ -1,0 +1,182 @@
+"""The LightningModule that trains any network: loss, optimizer, schedule, validation, choice of the checkpoint.
+
+One `training_step` takes all optimizer steps between two validations. Lightning's own work (hooks, progress, loops) is
+then paid once per interval instead of once per step, and nothing is read from the device within an interval. The losses
+equal those of one Lightning step per optimizer step, bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from pytorch_lightning import LightningModule
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from knobs.config import monitored
+from knobs.data.in_memory import float_type
+from knobs.training.metrics import autocast, evaluate, mean_loss
+from knobs.training.state import DivergedError, TrainingState, divergence_message, steps_since
+from knobs.training.weight_averaging import RunningMean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from knobs.config import RunConfig
+    from knobs.data.in_memory import Interval, Pair
+    from knobs.training.state import Numbers
+
+
+class TrainingListener(Protocol):
+    """Follows a training. Either method may raise to end it."""
+
+    def between_steps(self) -> None:
+        """Called before every optimizer step."""
+
+    def after_validation(self, step: int, values: Numbers) -> None:
+        """Called with the curves' values after each validation."""
+
+
+class Learner(LightningModule):
+    """Trains `network`, which is on `device` in the precision of `config`; `listener` follows the training."""
+
+    def __init__(self, config: RunConfig, network: nn.Module, listener: TrainingListener, device: torch.device) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.config, self.spec, self.listener = config, config.data.spec(), listener
+        self.network = network
+        self.floats = float_type(config)
+        """Type of weights, of sums of losses and of what metrics are computed from."""
+        self.to(device, self.floats)
+        self.ones: torch.Tensor | None = None
+        """Gradient that the backward pass starts from. None: the loss is one number."""
+        named = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
+        self.trained = [p for _, p in named]
+        self.optimizer = config.optimizer.build(named)
+        self.state = TrainingState()
+        self.monitored_metric = monitored(self.spec, config.training.monitor)
+        self.keeps_last = config.training.keep == "last"
+        self.mean = RunningMean(self.trained, config.training.average_from) if config.training.averaging else None
+        self.rate = 0.0
+        self.norm = torch.zeros(())
+        self.layers: dict[str, torch.Tensor] = {}
+        """Learning rate, gradient norm and layers' gradient norms of the interval's last step."""
+        self.outputs: list[torch.Tensor] = []
+        self.targets: list[torch.Tensor] = []
+        """Outputs and targets of the current validation."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the config's optimizer; `training_step` sets its learning rate from the schedule's closed form."""
+        return self.optimizer
+
+    def training_step(self, interval: Interval, _: int) -> None:
+        """Take all optimizer steps of one interval; the losses are added up on the device."""
+        config, training, network, optimizer = self.config, self.config.training, self.network, self.optimizer
+        state, mean, device = self.state, self.mean, self.device
+        schedule, peak, last = config.schedule, config.optimizer.lr, interval.end - 1
+        clip, between_steps = training.clip_norm, self.listener.between_steps
+        rate = self.rate
+        for step, (x, y) in enumerate(interval, start=interval.begin):
+            between_steps()
+            with autocast(config, device):
+                loss = self.losses(network(x), y)
+            loss.backward(self.ones)  # type: ignore[no-untyped-call]
+            if clip is not None or step == last:
+                norm = self.gradient_norm()
+                if step == last:
+                    self.norm = norm
+                    self.layers = self.layer_norms() if training.layer_norms else {}
+                if clip is not None:
+                    self.clip_gradient(norm, clip)
+            rate = peak * schedule.factor(step, training.max_steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
+            if mean is not None:
+                mean.add(step + 1)
+            if state.loss_sum is None:
+                state.loss_sum = torch.zeros_like(loss, dtype=self.floats)
+            state.loss_sum += loss.detach()
+            state.step = step + 1
+        self.rate = rate
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss that a step minimizes."""
+        return mean_loss(self.spec, outputs, targets, self.config.training.label_smoothing)
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Return the Euclidean norm of the whole gradient."""
+        return get_total_norm([p.grad for p in self.trained if p.grad is not None], foreach=True)
+
+    def layer_norms(self) -> dict[str, torch.Tensor]:
+        """Return the Euclidean norms of the gradients of the network's first and last weight matrix."""
+        matrices = [p.grad for p in self.trained if p.dim() > 1 and p.grad is not None]
+        return {"grad_norm/first": matrices[0].norm(), "grad_norm/last": matrices[-1].norm()}
+
+    def clip_gradient(self, norm: torch.Tensor, limit: float) -> None:
+        """Scale the gradient, whose norm is `norm`, down to the norm `limit`."""
+        clip_grads_with_norm_(self.trained, limit, norm, foreach=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Drop the last validation's outputs; with averaging, put the mean weights into the network."""
+        self.outputs, self.targets = [], []
+        if self.mean is not None:
+            self.mean.swap()
+
+    def on_validation_end(self) -> None:
+        """With averaging, put the weights that are trained back into the network."""
+        if self.mean is not None:
+            self.mean.swap()
+
+    def validation_step(self, batch: Pair, _: int) -> None:
+        """Collect the outputs of a (large) batch; metrics are exact over the whole split."""
+        with autocast(self.config, self.device):
+            outputs = self.network(batch[0])
+        self.outputs.append(outputs.to(self.floats))  # losses and ranks need more digits than bfloat16's three
+        self.targets.append(batch[1])
+
+    def on_validation_epoch_end(self) -> None:
+        """Read the interval's numbers from the device, keep the best weights, and send the values to the listener.
+
+        Raise `DivergedError` if a value is NaN or infinite.
+        """
+        state, every = self.state, self.trainer.datamodule.val_every  # type: ignore[attr-defined]
+        assert state.loss_sum is not None
+        found = evaluate(self.spec, torch.cat(self.outputs), torch.cat(self.targets))
+        values = {f"val/{name}": value for name, value in found.items()}
+        values["train/loss"] = float(state.loss_sum) / steps_since(state.step, every)
+        values["lr"], values["grad_norm"] = self.rate, float(self.norm)
+        values |= {name: float(norm) for name, norm in self.layers.items()}
+        state.loss_sum = None
+        if message := divergence_message(values, state.step):
+            raise DivergedError(message)
+        state.keep_if_best(values, self.monitored_metric, self._copy_weights, last=self.keeps_last)
+        self.listener.after_validation(state.step, values)
+        if state.stopped_early(self.config.training.early_stop):
+            self.trainer.should_stop = True
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything that the rest of the training depends on, in primitives and tensors."""
+        return {
+            "state": dict(vars(self.state)),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "means": self.mean and self.mean.means,
+            "rng": torch.get_rng_state(),
+            "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Continue from a `snapshot`. The learner must be on its device."""
+        self.network.load_state_dict(snapshot["network"])
+        self.optimizer.load_state_dict(snapshot["optimizer"])
+        self.state = TrainingState(**snapshot["state"])
+        if self.mean is not None:
+            self.mean.means = snapshot["means"]
+        torch.set_rng_state(snapshot["rng"].cpu())
+        if snapshot["device_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(snapshot["device_rng"].cpu(), self.device)
+
+    def _copy_weights(self) -> dict[str, torch.Tensor]:
+        return {key: tensor.detach().clone() for key, tensor in self.network.state_dict().items()}

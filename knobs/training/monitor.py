@@ -1,0 +1,134 @@
+"""The link between one training and the process that requested it: curve points, pruning, stopping, checkpoints."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from knobs.training.checkpoint import save_checkpoint
+from knobs.training.messages import CurvePoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from knobs.training.learner import Learner
+    from knobs.training.messages import TrainJob
+    from knobs.training.state import Numbers
+
+CHECKPOINT_SECONDS = float(os.environ.get("KNOBS_CHECKPOINT_SECONDS", "10"))
+"""Seconds of training between resumable checkpoints. A shorter run writes one only if a signal arrives."""
+
+
+class Channel(Protocol):
+    """A training's connection to the process that requested it."""
+
+    @property
+    def stopping(self) -> bool:
+        """True if the training must save a checkpoint and end before its next step."""
+
+    def record(self, point: CurvePoint) -> None:
+        """Send one curve point."""
+
+    def should_continue(self, step: int, value: float) -> bool:
+        """Return the pruner's decision about a training with this value at this step."""
+
+
+class PrunedError(Exception):
+    """The pruner ended the training."""
+
+
+class StoppedError(Exception):
+    """A signal ended the training; its checkpoint is at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
+
+
+class RunMonitor:
+    """The listener of one run: it writes checkpoints when due, sends curve points and reports to the pruner."""
+
+    learner: Learner
+
+    def __init__(self, job: TrainJob, channel: Channel) -> None:
+        self.job, self.channel = job, channel
+        self.log: list[str] = []
+        self.due = time.monotonic() + CHECKPOINT_SECONDS
+        self.saved: list[Path] = []
+        self.points: list[CurvePoint] = []
+
+    def between_steps(self) -> None:
+        """Write a checkpoint if one is due. Raise `StoppedError` if the channel is stopping."""
+        if self.channel.stopping:
+            self.save_snapshot()
+            raise StoppedError(self.saved[-1])
+        if time.monotonic() >= self.due:
+            self.save_snapshot()
+
+    def after_validation(self, step: int, values: Numbers) -> None:
+        """Send the values as a curve point. Raise `PrunedError` if the pruner ends the training."""
+        self.send_point(CurvePoint(step=step, values=values, time_ms=_now_ms()))
+        metric = self.job.pruning_metric
+        if metric is not None and not self.channel.should_continue(step, values[metric]):
+            raise PrunedError
+
+    def send_point(self, point: CurvePoint) -> None:
+        """Send a curve point and keep it."""
+        self.points.append(point)
+        self.channel.record(point)
+
+    def points_so_far(self) -> list[Any]:
+        """Return all curve points, as primitives."""
+        return [vars(point) for point in self.points]
+
+    def resend_points(self, saved: list[Any]) -> None:
+        """Send a checkpoint's curve points again; the driver ignores those it already stored."""
+        for point in saved:
+            self.send_point(CurvePoint(**point))
+
+    def save_snapshot(self) -> None:
+        """Write a checkpoint and keep the two newest. If the newest is damaged, the other is used."""
+        step = self.learner.state.step
+        path = self.job.folder / f"step-{step:012d}.ckpt"
+        save_checkpoint({"config": self.job.config, "points": self.points_so_far(), **self.learner.snapshot()}, path)
+        if path not in self.saved:
+            self.saved.append(path)
+        for old in self.saved[:-2]:
+            old.unlink(missing_ok=True)
+        self.saved = self.saved[-2:]
+        self.log.append(f"checkpoint at step {step}")
+        self.due = time.monotonic() + CHECKPOINT_SECONDS
+
+
+class SeedBatchMonitor(RunMonitor):
+    """The listener of a seed batch: it sends each member's curve points to that member's channel, if it has one."""
+
+    def __init__(self, job: TrainJob, channels: dict[int, Channel], count: int) -> None:
+        super().__init__(job, next(iter(channels.values())))
+        self.channels = channels
+        self.member_points: list[list[CurvePoint]] = [[] for _ in range(count)]
+
+    def after_member_validation(self, index: int, step: int, values: Numbers) -> None:
+        """Send one member's values as a curve point."""
+        self.send_member_point(index, CurvePoint(step=step, values=values, time_ms=_now_ms()))
+
+    def send_member_point(self, index: int, point: CurvePoint) -> None:
+        """Send one member's curve point and keep it."""
+        self.member_points[index].append(point)
+        if index in self.channels:
+            self.channels[index].record(point)
+
+    def points_so_far(self) -> list[Any]:
+        """Return each member's curve points, as primitives."""
+        return [[vars(point) for point in points] for points in self.member_points]
+
+    def resend_points(self, saved: list[Any]) -> None:
+        """Send each member's curve points of a checkpoint again."""
+        for index, points in enumerate(saved):
+            for point in points:
+                self.send_member_point(index, CurvePoint(**point))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,124 @@
+"""Trains one run: from its `TrainJob` through Lightning's fit to its `Outcome`. Knows no MLflow and no Optuna."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning import Trainer
+
+from knobs.config import RunConfig
+from knobs.data.in_memory import float_type
+from knobs.data.sharded import open_run_data
+from knobs.errors import BadInputError
+from knobs.training.checkpoint import load_checkpoint
+from knobs.training.endings import (
+    complete_outcome,
+    conclude_training,
+    evaluate_test_splits,
+    outcome_of_error,
+    sample_text,
+)
+from knobs.training.environment import Clock, make_reproducible, warnings_logged
+from knobs.training.learner import Learner
+from knobs.training.messages import Outcome
+from knobs.training.monitor import RunMonitor
+from knobs.training.one_sample_batch import refuse_one_sample_batch_norm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from knobs.data.in_memory import InMemoryData
+    from knobs.training.messages import TrainJob
+    from knobs.training.monitor import Channel
+
+for _name in ("pytorch_lightning", "lightning.pytorch"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+
+def run_job(job: TrainJob, channel: Channel, device: torch.device) -> Outcome:
+    """Train the run, or evaluate its checkpoint, and return the outcome. A run's own errors never raise."""
+    monitor = RunMonitor(job, channel)
+    with warnings_logged(monitor.log):
+        try:
+            if job.evaluate_checkpoint is not None:
+                outcome = _evaluate(job, job.evaluate_checkpoint, device)
+            else:
+                outcome = _train(job, monitor, device)
+        except Exception as error:  # an exception of a model or a data set ends its run, not the study
+            outcome = outcome_of_error(error, device, monitor.log)
+    return complete_outcome(outcome, monitor.points, monitor.log, device)
+
+
+def _train(job: TrainJob, monitor: RunMonitor, device: torch.device) -> Outcome:
+    config = RunConfig.from_json(job.config)
+    make_reproducible(config, device)
+    clock = Clock()
+    data = open_run_data(config, job.cache, device, job.fingerprint)
+    learner = monitor.learner = Learner(config, build_network(config, device), monitor, device)
+    restore_checkpoint(monitor, device)
+    first = learner.state.step
+    if not learner.state.stopped_early(config.training.early_stop):
+        fit_learner(learner, data, device)
+    costs = clock.costs(learner.state.step - first)
+    return conclude_training(job, config, learner.network, learner.state, data, costs)
+
+
+def build_network(config: RunConfig, device: torch.device) -> nn.Module:
+    """Build the config's network. It is built on the CPU first: the same initial weights on every device."""
+    return config.model.build(config.data.spec()).to(device, float_type(config))
+
+
+def fit_learner(learner: Learner, data: InMemoryData, device: torch.device) -> None:
+    """Train from the learner's step to the end."""
+    data.start = learner.state.step
+    if data.intervals_left() > 0:
+        one_sample = data.batch_size == 1
+        with refuse_one_sample_batch_norm(learner.config, learner.network) if one_sample else nullcontext():
+            _trainer(device, data.intervals_left()).fit(learner, datamodule=data)
+
+
+def restore_checkpoint(monitor: RunMonitor, device: torch.device) -> None:
+    """Continue from the furthest readable checkpoint; start from step 0 if there is none."""
+    for path in monitor.job.resume:
+        try:
+            snapshot = load_checkpoint(path, config=monitor.job.config, device=device)
+        except BadInputError as error:
+            monitor.log.append(f"skipped checkpoint: {error}")
+            continue
+        monitor.learner.restore(snapshot)
+        monitor.log.append(f"continued from step {monitor.learner.state.step}")
+        monitor.resend_points(snapshot["points"])
+        return
+
+
+def _evaluate(job: TrainJob, checkpoint: Path, device: torch.device) -> Outcome:
+    """Read the test split once, with the weights of a checkpoint."""
+    config = RunConfig.from_json(job.config)
+    make_reproducible(config, device)
+    state = load_checkpoint(checkpoint, config=job.config, device=device)
+    data = open_run_data(config, job.cache, device, job.fingerprint)
+    network = build_network(config, device)
+    network.load_state_dict(state["network"])
+    summary, sample = evaluate_test_splits(network, config, data), sample_text(network, config)
+    return Outcome(state="finished", best_step=state["step"], summary=summary, sample=sample)
+
+
+def _trainer(device: torch.device, intervals: int) -> Trainer:
+    """Return a bare trainer; learner, monitor and driver do its logging, saving and checking."""
+    return Trainer(
+        max_epochs=intervals,
+        accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[LightningEnvironment()],  # the driver handles a Slurm job; Lightning must not requeue it
+    )
