@@ -46,7 +46,7 @@ def command(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 180
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def quick(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 120, **more: str) -> Done:
+def quick(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 180, **more: str) -> Done:
     """Do the same in a process forked from one that has imported torch, MLflow and Optuna: it saves seconds a start.
 
     Only libraries are preloaded; every line of knobs runs as in `command`, including its import.

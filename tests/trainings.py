@@ -11,6 +11,7 @@ from datamodules.toy import Toy
 from knobs import RunConfig, Training, Value
 from knobs.training import CurvePoint, Outcome, TrainJob
 from knobs.training.run import run_job
+from knobs.training.seed_batch import run_seed_batch
 from models.mlp import MLP
 from optimizers.sgd import SGD
 from schedules.constant import Constant
@@ -68,3 +69,44 @@ def train(config: RunConfig, folder: Path, listener: Listener | None = None, **j
 def lasting(outcome: Outcome) -> dict[str, float]:
     """Return the summary without the values that depend on the clock."""
     return {name: value for name, value in outcome.summary.items() if not name.startswith("system/")}
+
+
+SEEDS = (3, 4, 5)
+"""Seeds of the members of a seed batch."""
+
+
+def together(
+    config: RunConfig,
+    folder: Path,
+    *,
+    seeds: tuple[int, ...] = SEEDS,
+    wanted: tuple[int, ...] | None = None,
+    stop_at: int | None = None,
+    resume: tuple[Path, ...] = (),
+) -> list[tuple[Outcome, Listener]]:
+    """Train a seed batch in this process, as a worker does. `wanted` are the seeds to report; default: all."""
+    listeners = [Listener(stop_at=stop_at) for _ in wanted or seeds]
+    jobs = [
+        TrainJob(
+            run=str(seed),
+            config=config.with_knobs({"seed": seed}).to_json(),
+            folder=folder / str(seed),
+            cache=folder.parent / "cache",
+            resume=resume,
+            batch_seeds=seeds,
+            read_test=True,
+        )
+        for seed in wanted or seeds
+    ]
+    return list(zip(run_seed_batch(jobs, listeners, torch.device("cpu")), listeners, strict=True))
+
+
+def alone(config: RunConfig, seed: int, folder: Path) -> tuple[Outcome, Listener]:
+    """Train one seed by itself."""
+    listener = Listener()
+    return train(config.with_knobs({"seed": seed}), folder, listener, read_test=True), listener
+
+
+def close(one: dict[str, float], other: dict[str, float], tolerance: float) -> bool:
+    """Return whether two sets of values have the same names and differ by at most the relative tolerance."""
+    return one.keys() == other.keys() and all(abs(one[k] - other[k]) <= tolerance * max(1, abs(one[k])) for k in one)

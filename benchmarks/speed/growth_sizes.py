@@ -105,12 +105,8 @@ def main() -> None:
             by_hand(short, tracker.places.cache)  # prepares the data set, makes the first calls
             label = f"{axis} {size}"
             planned = PlannedRun(kind=Kind.RUN, label=label, name=label[:18], config=config)
-            plan, before, worker = (
-                FixedPlan("growth", [planned]),
-                time.process_time(),
-                opened.pool.workers[0].process.pid,
-            )
-            worked = cpu_seconds(worker)
+            plan, worker = FixedPlan("growth", [planned]), opened.pool.workers[0].process.pid
+            before, worked = time.process_time(), cpu_seconds(worker)
             with signals.held():
                 driver.run(plan)
             costs = {

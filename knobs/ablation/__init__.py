@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from knobs.ablation.ablation import Ablation
-from knobs.ablation.cell_values import Levels, Unanswerable, Values
-from knobs.ablation.claims import Beats, Claim, Computed, Exceeds, Matches, NoDifference, Trend, WithNumber
+from knobs.ablation.cell_values import Levels, UndecidableError, Values, is_selected
+from knobs.ablation.claims import Beats, Claim, Computed, Exceeds, Matches, NoDifference, NumberClaim, Trend
 from knobs.ablation.factors import DERIVED, Cell, Derived, Factor, Quick, RecordedValues, Reference
-from knobs.ablation.matching import Match, matched, measure
+from knobs.ablation.matching import Match, match_config, network_size
 from knobs.ablation.verdicts import ClaimVerdict, decide_claims
 
 __all__ = [
@@ -24,14 +24,15 @@ __all__ = [
     "Match",
     "Matches",
     "NoDifference",
+    "NumberClaim",
     "Quick",
     "RecordedValues",
     "Reference",
     "Trend",
-    "Unanswerable",
+    "UndecidableError",
     "Values",
-    "WithNumber",
     "decide_claims",
-    "matched",
-    "measure",
+    "is_selected",
+    "match_config",
+    "network_size",
 ]

@@ -13,7 +13,7 @@ from typing import Literal
 
 from knobs.ablation.claims import Beats, Claim, Exceeds
 from knobs.ablation.factors import DERIVED, Cell, Derived, Factor, Quick, Reference
-from knobs.ablation.matching import Match, matched
+from knobs.ablation.matching import Match, match_config
 from knobs.config import METRICS, RunConfig, Value
 from knobs.errors import BadInputError, nearest
 from knobs.search import Direction, Space, SpaceProbe, Study, make_pruner
@@ -21,41 +21,41 @@ from knobs.search import Direction, Space, SpaceProbe, Study, make_pruner
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """One file in `experiments/` holds one of these."""
+    """One ablation. A file in `experiments/` holds one."""
 
     question: str
     claim: str
-    """What is expected, in a sentence, written before it runs."""
+    """The expected result in a sentence, written before it runs."""
     baseline: RunConfig
     factors: tuple[Factor, ...]
     nuisance: Space
-    """The space over which every cell is tuned: `(trial, cell's config) -> RunConfig`, Optuna's suggest calls."""
+    """The space over which every cell is tuned: `(trial, cell's config) -> RunConfig`, with Optuna's suggest calls."""
     claims: tuple[Claim, ...] = ()
     references: tuple[Reference, ...] = ()
     metric: str
-    """`val/<metric>` that tuning looks at."""
+    """The metric of tuning: `val/<metric>`."""
     direction: Direction
     shown: str = ""
-    """What is reported: `train/loss`, `derived/<name>`, ...; none: the tuning metric on the test split."""
+    """The metric of tables and figures: `train/loss`, `derived/<name>`, ... If empty: tuning's, on the test split."""
     derived: tuple[Derived, ...] = ()
-    """Numbers that are read off every seed's records."""
+    """Numbers that are computed from every seed's records."""
     trials: int = 8
     """Nuisance trials of every cell."""
     seeds: int = 5
-    """Fresh seeds of every cell, the same in all."""
+    """Fresh seeds of every cell; all cells have the same."""
     first_seed: int = 1000
     design: Literal["crossed", "one_at_a_time"] = "crossed"
-    """Every combination, or the baseline's levels with one factor changed at a time."""
+    """Every combination of levels, or the baseline's levels with one factor changed at a time."""
     where: Callable[[Mapping[str, str]], bool] | None = None
-    """Combinations that make sense; the others are left out."""
+    """Returns true for the combinations to keep. If None, all are kept."""
     match: Match | None = None
     pruner: str = "none"
-    """Only where equal steps, not equal trials, are what is equal."""
+    """A pruner ends trials early, so use one only if the cells' budgets should be equal in steps, not in trials."""
     feedback_lag: int = 4
-    """A trial sees the trials up to this many before it, at any number of workers."""
+    """A trial is proposed from the trials up to this many before it, at any number of workers."""
     quick: Quick = field(default_factory=Quick)
     caveats: tuple[str, ...] = ()
-    """What a reader should know beside the fixed knobs."""
+    """What readers should know, apart from the fixed knobs."""
 
     def __post_init__(self) -> None:
         knobs = self.baseline.knobs()
@@ -84,21 +84,21 @@ class Ablation:
             claim.check({factor.name: list(factor.levels) for factor in self.factors})
 
     def _check_tuned(self, cell: Cell) -> None:
-        """Tuning spends the same in every cell, and takes no level away."""
+        """Raise `BadInputError` if tuning could change a cell's budget or undo a level."""
         tuned = self.nuisance_knobs(cell)
         if unequal := sorted(tuned & {"training.max_steps", "training.early_stop"}):
             raise BadInputError(f"{unequal[0]} cannot be a nuisance knob: every cell's budget must be equal")
-        for factor in self.factors:  # a level may say where tuning begins, if that is not all it says
+        for factor in self.factors:  # a level may set where tuning starts if it sets other knobs too
             changes = set(factor.levels[cell.levels[factor.name]])
             if changes and changes <= tuned:
                 raise BadInputError(f"{min(changes)} is a factor and a nuisance knob; it can only be one of the two")
 
     def _check_derived(self) -> None:
-        """Names that are asked for are there, and a claim knows which way a derived number is better."""
+        """Check that derived metrics exist, and give claims the better direction of each."""
         known = {derived.metric: derived for derived in self.derived}
-        for asked in (self.shown, *(claim.metric for claim in self.claims)):
-            if asked.startswith(DERIVED) and asked not in known:
-                raise BadInputError(f"{asked} is not derived here{nearest(asked, known)}")
+        for metric in (self.shown, *(claim.metric for claim in self.claims)):
+            if metric.startswith(DERIVED) and metric not in known:
+                raise BadInputError(f"{metric} is not derived here{nearest(metric, known)}")
         falling = {name for name, derived in known.items() if derived.lower_is_better}
         claims = tuple(
             replace(c, direction="minimize") if isinstance(c, Beats | Exceeds) and c.metric in falling else c
@@ -108,11 +108,11 @@ class Ablation:
 
     @property
     def reported(self) -> str:
-        """What tables and figures show."""
+        """The metric of tables and figures."""
         return self.shown or self.metric.replace("val/", "test/", 1)
 
     def cells(self) -> list[Cell]:
-        """Every cell, in the order of the factors' levels. Raises `BadInputError` for a level out of range."""
+        """Return every cell, in the order of the factors' levels. Raise `BadInputError` if a level is out of range."""
         combinations = [
             dict(zip([f.name for f in self.factors], chosen, strict=True))
             for chosen in itertools.product(*(f.levels for f in self.factors))
@@ -126,7 +126,7 @@ class Ablation:
         return [Cell(levels, self._config(levels)) for levels in kept]
 
     def study(self, cell: Cell) -> Study:
-        """The study that tunes one cell: the same budget, seed and space in all."""
+        """Return the study that tunes one cell. Budget, seed and space are the same in all cells."""
         return Study(
             baseline=cell.config,
             space=self.nuisance,
@@ -139,26 +139,26 @@ class Ablation:
         )
 
     def nuisance_knobs(self, cell: Cell) -> set[str]:
-        """The knobs that the nuisance space tunes in this cell."""
+        """Return the knobs that the nuisance space tunes in this cell."""
         probe = SpaceProbe(cell.config.knobs())
         self.nuisance(probe, cell.config)
         return set(probe.seen)
 
     def fixed(self) -> dict[str, Value]:
-        """Knobs that neither a factor nor the nuisance space moves: held still, so part of every answer."""
+        """Return the knobs that neither a factor nor the nuisance space varies, with their values."""
         cells = self.cells()
-        moved = {name for factor in self.factors for knobs in factor.levels.values() for name in knobs}
-        moved |= {name for cell in cells for name in self.nuisance_knobs(cell)} | {"seed"}
-        moved |= {self.match.knob} if self.match else set()
+        varied = {name for factor in self.factors for knobs in factor.levels.values() for name in knobs}
+        varied |= {name for cell in cells for name in self.nuisance_knobs(cell)} | {"seed"}
+        varied |= {self.match.knob} if self.match else set()
         shared = [cell.config.knobs() for cell in cells]
         return {
             name: value
             for name, value in self.baseline.knobs().items()
-            if name not in moved and all(knobs.get(name, ...) == value for knobs in shared)
+            if name not in varied and all(knobs.get(name, ...) == value for knobs in shared)
         }
 
     def made_quick(self) -> Ablation:
-        """The `--quick` preset: fewer trials, seeds, steps and levels, and the claims that can still be asked."""
+        """Return the `--quick` preset: fewer trials, seeds, steps and levels, and the claims still testable."""
         levels = self.quick.levels
         factors = tuple(
             Factor(f.name, {name: f.levels[name] for name in levels.get(f.name, f.levels)}) for f in self.factors
@@ -171,7 +171,7 @@ class Ablation:
             factors=factors,
             trials=self.quick.trials,
             seeds=self.quick.seeds,
-            claims=tuple(claim for claim in self.claims if claim.can_be_asked(kept)),
+            claims=tuple(claim for claim in self.claims if claim.can_be_tested(kept)),
         )
 
     def _config(self, levels: Mapping[str, str]) -> RunConfig:
@@ -182,9 +182,9 @@ class Ablation:
             config = self.baseline.with_knobs(changes)
         except BadInputError as error:
             raise BadInputError(f"cell {' '.join(levels.values())}: {error}") from None
-        return config if self.match is None else matched(config, self.match)
+        return config if self.match is None else match_config(config, self.match)
 
 
 def _of_new_kind(knob: str, changes: Mapping[str, Value]) -> bool:
-    """Whether a level that chooses another kind may bring this knob; `with_knobs` checks it."""
+    """Return whether a knob may belong to another kind that its level chooses; `with_knobs` checks that it does."""
     return f"{knob.partition('.')[0]}.kind" in changes

@@ -1,4 +1,4 @@
-"""Claims as data: what an ablation expects to see, and how the recorded seeds decide it."""
+"""Claims as data: what an ablation expects to see, and the test of each kind of claim on the recorded seeds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 from knobs import stats
 from knobs.ablation.cell_values import (
     Levels,
-    Unanswerable,
+    UndecidableError,
     Values,
     cell_table,
     common_seeds,
+    is_selected,
     paired_values,
     select_cells,
 )
@@ -24,7 +25,7 @@ from knobs.errors import BadInputError, nearest
 
 
 class Claim(Protocol):
-    """What every kind of claim can do."""
+    """The interface of every kind of claim."""
 
     @property
     def text(self) -> str:
@@ -32,19 +33,22 @@ class Claim(Protocol):
 
     @property
     def metric(self) -> str:
-        """What it reads."""
+        """The metric that it is about; empty if it reads none."""
 
     def selections(self) -> list[Levels]:
-        """All cells that it speaks of."""
+        """Return the cells that it is about, as one or more selections by levels."""
 
     def check(self, factors: Mapping[str, list[str]]) -> None:
-        """Raises `BadInputError` for a factor or level that is not there."""
+        """Raise `BadInputError` if it names a factor or a level that `factors` lacks."""
 
-    def can_be_asked(self, factors: Mapping[str, list[str]]) -> bool:
-        """Whether these levels suffice."""
+    def can_be_tested(self, factors: Mapping[str, list[str]]) -> bool:
+        """Return whether it can be tested with these levels of the factors."""
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
-        """The test, and a caveat on what it could not use. Raises `Unanswerable`."""
+        """Return the test, and a caveat on values that it left out.
+
+        Raise `UndecidableError` if the recorded runs cannot decide the claim.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +58,14 @@ class _Claim:
     metric: str
     """`test/accuracy`, `train/loss`, ...: read at the checkpoint that validation chose."""
     where: Levels = field(default_factory=dict)
-    """The cells that it is about."""
+    """The cells that it is about; all cells if empty."""
 
     def selections(self) -> list[Levels]:
-        """All cells that the claim speaks of."""
+        """Return the cells that it is about, as one or more selections by levels."""
         return [self.where]
 
     def check(self, factors: Mapping[str, list[str]]) -> None:
-        """Raises `BadInputError` for a factor or level that is not there."""
+        """Raise `BadInputError` if it names a factor or a level that `factors` lacks."""
         for selection in self.selections():
             for name, wanted in selection.items():
                 if name not in factors:
@@ -71,8 +75,8 @@ class _Claim:
                         hint = nearest(level, factors[name])
                         raise BadInputError(f"claim {self.text!r}: {level} is no level of {name}{hint}")
 
-    def can_be_asked(self, factors: Mapping[str, list[str]]) -> bool:
-        """Whether these levels suffice."""
+    def can_be_tested(self, factors: Mapping[str, list[str]]) -> bool:
+        """Return whether it can be tested with these levels of the factors."""
         try:
             self.check(factors)
         except BadInputError:
@@ -87,14 +91,14 @@ class Beats(_Claim):
     better: Levels
     worse: Levels
     direction: Literal["maximize", "minimize"] | None = None
-    """Which way the metric is better; none: as its name says."""
+    """The better direction of the metric. If None: `minimize` for a loss or an error, else `maximize`."""
 
     def selections(self) -> list[Levels]:
-        """The two sides."""
+        """Return the two sides."""
         return [{**self.where, **self.better}, {**self.where, **self.worse}]
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
-        """Paired by seed; the effect is better - worse."""
+        """Return the paired test of better - worse."""
         first, second = self.selections()
         a, b, caveat = paired_values(first, second, values, factors)
         return stats.beats(a, b, direction=self.direction or _by_name(self.metric)), caveat
@@ -102,18 +106,18 @@ class Beats(_Claim):
 
 @dataclass(frozen=True, kw_only=True)
 class NoDifference(_Claim):
-    """A and B differ by no more than `within`: an equivalence test, so that a large p supports nothing."""
+    """A and B differ by no more than `within`. The test is one of equivalence: a large p supports nothing."""
 
     a: Levels
     b: Levels
     within: float
 
     def selections(self) -> list[Levels]:
-        """The two sides."""
+        """Return the two sides."""
         return [{**self.where, **self.a}, {**self.where, **self.b}]
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
-        """Paired by seed; the effect is a - b."""
+        """Return the paired equivalence test of a - b."""
         first, second = self.selections()
         a, b, caveat = paired_values(first, second, values, factors)
         return stats.no_difference(a, b, self.within), caveat
@@ -121,23 +125,23 @@ class NoDifference(_Claim):
 
 @dataclass(frozen=True, kw_only=True)
 class Trend(_Claim):
-    """The metric falls, or rises, with an ordered factor; averaged over the other factors' cells."""
+    """The metric falls, or rises, with an ordered factor, averaged over the cells of the other factors."""
 
     factor: str
     way: Literal["falls", "rises"]
     steps: bool = True
-    """One unit a level; false: over the levels' numbers."""
+    """Levels are one unit apart; if false, their numbers are the positions."""
 
     def selections(self) -> list[Levels]:
-        """The cells, and the factor itself."""
+        """Return the cells, and an empty selection that names the factor."""
         return [self.where, {self.factor: []}]
 
-    def can_be_asked(self, factors: Mapping[str, list[str]]) -> bool:
-        """At least two levels of the factor."""
-        return super().can_be_asked(factors) and len(self._levels(factors)) >= 2
+    def can_be_tested(self, factors: Mapping[str, list[str]]) -> bool:
+        """Return whether at least two of these levels of the factor are left."""
+        return super().can_be_tested(factors) and len(self._levels(factors)) >= 2
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
-        """A slope a seed, tested over seeds."""
+        """Return the test of the seeds' slopes."""
         columns = [select_cells(values, {**self.where, self.factor: level}) for level in self._levels(factors)]
         seeds, caveat = common_seeds(values, [cell for column in columns for cell in column])
         means = [np.mean([[values[cell][s] for s in seeds] for cell in column], axis=0) for column in columns]
@@ -146,75 +150,75 @@ class Trend(_Claim):
         return (stats.falls if self.way == "falls" else stats.rises)(table, at=at), caveat
 
     def _levels(self, factors: Mapping[str, list[str]]) -> list[str]:
-        wanted = self.where.get(self.factor)
-        return [level for level in factors[self.factor] if wanted is None or level in wanted]
+        wanted = {name: levels for name, levels in self.where.items() if name == self.factor}
+        return [level for level in factors[self.factor] if is_selected({self.factor: level}, wanted)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithNumber(_Claim):
-    """What a claim against a number has."""
+class NumberClaim(_Claim):
+    """A claim that compares with a number."""
 
     value: float | Callable[[], float]
     """A number, or a function that computes it."""
 
     @cached_property
     def number(self) -> float:
-        """The value, computed once."""
+        """The value; a function is called once."""
         return float(self.value() if callable(self.value) else self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matches(WithNumber):
+class Matches(NumberClaim):
     """The metric in these cells matches a published or computed value within a tolerance."""
 
     within: float
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
-        """The seeds' mean against the value."""
+        """Return the test of the seeds' mean against the value."""
         del factors
         table, caveat = cell_table(values, self.where)
         return stats.matches(table, self.number, self.within), caveat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exceeds(WithNumber):
+class Exceeds(NumberClaim):
     """The metric in these cells is better than a published or computed value."""
 
     direction: Literal["maximize", "minimize"] | None = None
-    """Which way the metric is better; none: as its name says."""
+    """The better direction of the metric. If None: `minimize` for a loss or an error, else `maximize`."""
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
-        """The seeds' mean less the value."""
+        """Return the test of the seeds' mean less the value."""
         del factors
         table, caveat = cell_table(values, self.where)
         return stats.exceeds(table, self.number, direction=self.direction or _by_name(self.metric)), caveat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Computed(WithNumber):
-    """An exact computation, such as a construction's error: it holds or it does not; no run and no chance is in it."""
+class Computed(NumberClaim):
+    """An exact computation, such as the error of a construction. It holds or does not: no run decides it, no chance."""
 
     metric: str = ""
     expected: float = 0.0
     within: float
-    """How far from the expected number it may lie."""
+    """The largest allowed distance from the expected number."""
 
     def selections(self) -> list[Levels]:
-        """It speaks of no cell."""
+        """Return no selection: it is about no cell."""
         return []
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
-        """There is nothing to test."""
-        raise Unanswerable(self.note)
+        """Raise `UndecidableError`: the number alone decides it."""
+        raise UndecidableError(self.note)
 
     @property
     def note(self) -> str:
-        """What came out, and what was to."""
+        """The computed number and the expected one, in words."""
         return f"computed exactly: {self.number:.6g}, expected {self.expected:g} within {self.within:g}"
 
     @property
-    def word(self) -> str:
-        """Decided by the number alone."""
+    def verdict(self) -> stats.Verdict:
+        """The verdict, from the number alone."""
         return "supported" if abs(self.number - self.expected) <= self.within else "contradicted"
 
 

@@ -1,4 +1,4 @@
-"""The parts of an ablation: factors and their levels, cells, references, what is read off a run, the quick preset."""
+"""The parts of an ablation: factors and their levels, cells, references, derived numbers, the quick preset."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import dataclass, field
 from knobs.config import RunConfig, Value
 
 DERIVED = "derived/"
-"""Before the name of a number that is read off a run's records."""
+"""Prefix of the names of derived numbers."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """What is varied on purpose: named levels, each a set of knobs (one value, or a whole component)."""
+    """A factor: named levels, each a set of knobs (one value, or a whole part)."""
 
     name: str
-    """A knob's dotted name, or a word where a level sets several knobs."""
+    """A knob's dotted name, or a word if a level sets several knobs."""
     levels: Mapping[str, Mapping[str, Value]]
-    """Level by its name: the knobs that it sets."""
+    """The knobs that each level sets, by the level's name."""
 
     @classmethod
     def of(cls, knob: str, values: Sequence[Value]) -> Factor:
-        """One knob over these values; an ordered factor where they are numbers."""
+        """Return the factor of one knob with these values. It is ordered if they are numbers."""
         return cls(knob, {_text(value): {knob: value} for value in values})
 
     @property
     def positions(self) -> tuple[float, ...] | None:
-        """The levels as numbers, where each sets this one knob to a number: an ordered factor."""
+        """The levels as numbers if each sets this one knob to a number (an ordered factor), else None."""
         values = [knobs.get(self.name) for knobs in self.levels.values()]
         if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
             return None
@@ -41,17 +41,17 @@ class Cell:
     levels: Mapping[str, str]
     """Level by factor."""
     config: RunConfig
-    """The baseline with this cell's knobs; what the nuisance space starts from."""
+    """The baseline with this cell's knobs; the nuisance space starts from it."""
 
     @property
     def name(self) -> str:
-        """The levels in the factors' order: `plain 16`."""
+        """The levels in the order of the factors: `plain 16`."""
         return " ".join(self.levels.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A number that is not trained here: published, or computed exactly; recorded like a run, drawn like a line."""
+    """A number that is not trained here: published, or computed exactly. It is recorded as a run, drawn as a line."""
 
     name: str
     metric: str
@@ -63,19 +63,19 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Quick:
-    """The smaller preset of `--quick`; recorded under a name of its own."""
+    """The smaller preset of `--quick`, which is recorded under a name of its own."""
 
     trials: int = 3
     seeds: int = 3
     steps: float = 0.5
-    """Part of `training.max_steps` that is kept."""
+    """Share of `training.max_steps` that is kept."""
     levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Levels that are kept, by factor; all where a factor is not named."""
+    """Levels that are kept, by factor. A factor that is not named keeps all."""
 
 
 @dataclass(frozen=True)
 class RecordedValues:
-    """What was recorded of a finished run."""
+    """The recorded values of a finished run."""
 
     curves: Mapping[str, list[tuple[int, float]]]
     """Optimizer step and value of every validation, by metric: `val/loss`, `train/loss`, `lr`, ..."""
@@ -85,18 +85,18 @@ class RecordedValues:
 
 @dataclass(frozen=True, kw_only=True)
 class Derived:
-    """A number that is read off a seed's records when it has ended; recorded with it as `derived/<name>`."""
+    """A number that is computed from a seed's records when the seed has ended. It is recorded as `derived/<name>`."""
 
     name: str
     text: str
-    """What it is, in a sentence, with its unit."""
+    """Its meaning in a sentence, with its unit."""
     of: Callable[[RunConfig, RecordedValues], float]
-    """A pure function of config and records; NaN where the run has no such number."""
+    """A pure function of config and records. It returns NaN if the run has no such number."""
     lower_is_better: bool = False
 
     @property
     def metric(self) -> str:
-        """What claims and tables call it."""
+        """Its name in claims and tables."""
         return DERIVED + self.name
 
 

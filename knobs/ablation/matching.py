@@ -1,4 +1,4 @@
-"""TODO ablation.matching."""
+"""Cells of equal size or equal compute: one knob is solved for in each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Match:
     """Solve for one knob in every cell so that the cells are equal in size or in compute."""
 
     knob: str
-    """A whole number, such as `model.width`."""
+    """A knob that takes whole numbers, such as `model.width`."""
     target: int
     """Trainable parameters, or multiply-adds of one sample's forward pass."""
     what: Literal["parameters", "compute"] = "parameters"
@@ -24,14 +24,15 @@ class Match:
 
 
 @functools.cache
-def matched(config: RunConfig, match: Match) -> RunConfig:
-    """The config whose `match.knob` brings the network closest to the target; bisection, since size grows with it.
+def match_config(config: RunConfig, match: Match) -> RunConfig:
+    """Return the config whose `match.knob` brings the network closest to the target.
 
-    Raises `BadInputError` where even the smallest or largest value misses the target by half.
+    Bisection finds it, since the size grows with the knob. Raise `BadInputError` if no value of the knob comes within
+    half of the target.
     """
 
     def size(value: int) -> int:
-        return measure(config.with_knobs({match.knob: value}), match.what)
+        return network_size(config.with_knobs({match.knob: value}), match.what)
 
     low, high = match.low, match.high
     while high - low > 1:
@@ -43,8 +44,8 @@ def matched(config: RunConfig, match: Match) -> RunConfig:
     return config.with_knobs({match.knob: best})
 
 
-def measure(config: RunConfig, what: Literal["parameters", "compute"]) -> int:
-    """Trainable parameters, or multiply-adds of one sample's forward pass."""
+def network_size(config: RunConfig, what: Literal["parameters", "compute"]) -> int:
+    """Return a network's trainable parameters, or the multiply-adds of its forward pass on one sample."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,4 +1,4 @@
-"""What became of an ablation's claims, decided together."""
+"""The verdicts on an ablation's claims, which are decided together."""
 
 from __future__ import annotations
 
@@ -6,46 +6,49 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from knobs import stats
-from knobs.ablation.cell_values import Unanswerable, Values
+from knobs.ablation.cell_values import UndecidableError, Values
 from knobs.ablation.claims import Claim, Computed
 
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """One claim and what became of it."""
+    """A claim and what was decided on it."""
 
     claim: Claim
-    verdict: stats.Verdict | None
-    """None where the runs could not answer, or were not asked."""
+    result: stats.ClaimResult | None
+    """The numbers of its test; None if the runs could not decide it, or it needs no test."""
     note: str
-    """Caveats, or why there is no verdict."""
+    """Caveats, or why there is no result."""
 
     @property
-    def word(self) -> str:
-        """supported, contradicted or undecided."""
+    def verdict(self) -> stats.Verdict:
+        """The verdict in one word."""
         if isinstance(self.claim, Computed):
-            return self.claim.word
-        return self.verdict.verdict if self.verdict else "undecided"
+            return self.claim.verdict
+        return self.result.verdict if self.result else "undecided"
 
 
 def decide_claims(
     claims: Sequence[Claim], metrics: Mapping[str, Values], factors: Mapping[str, list[str]]
 ) -> list[ClaimVerdict]:
-    """Decide an ablation's claims together, under Holm's correction; one that cannot be answered is undecided.
+    """Decide an ablation's claims together, under Holm's correction. A claim that no test can decide is undecided.
 
-    `metrics` has the values of each metric that a claim names.
+    Args:
+        claims: The claims, in the order of the result.
+        metrics: The values of each metric that a claim names.
+        factors: Levels by factor.
     """
-    tests: dict[int, tuple[stats.ClaimTest, str]] = {}
+    tests: dict[int, stats.ClaimTest] = {}
     notes: dict[int, str] = {}
     for index, claim in enumerate(claims):
         try:
-            tests[index] = claim.test(metrics.get(claim.metric, {}), factors)
-        except Unanswerable as error:
+            tests[index], notes[index] = claim.test(metrics.get(claim.metric, {}), factors)
+        except UndecidableError as error:
             notes[index] = str(error)
-    verdicts = dict(zip(tests, stats.decide([test for test, _ in tests.values()]), strict=True)) if tests else {}
-    rulings = []
+    results = dict(zip(tests, stats.decide(list(tests.values())), strict=True))
+    verdicts = []
     for index, claim in enumerate(claims):
-        verdict = verdicts.get(index)
-        said = [notes.get(index, ""), tests[index][1] if index in tests else "", verdict.caveat if verdict else ""]
-        rulings.append(ClaimVerdict(claim, verdict, "; ".join(text for text in said if text)))
-    return rulings
+        result = results.get(index)
+        caveats = [notes[index], result.caveat if result else ""]
+        verdicts.append(ClaimVerdict(claim, result, "; ".join(text for text in caveats if text)))
+    return verdicts

@@ -24,7 +24,7 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
     discover.find_file(options.name)
     from knobs.launch.ablate import launch_ablation, load_ablation
     from knobs.launch.dry_run import print_dry_run
-    from knobs.launch.pools.devices import parse_devices
+    from knobs.launch.pools import parse_devices
     from knobs.launch.session import session
 
     size = {"seeds": options.seeds, "trials": options.trials, "quick": options.quick}

@@ -128,7 +128,7 @@ def _optuna(places: StoreLocations) -> Iterator[Finding]:
 
 
 def _devices(_: StoreLocations) -> Iterator[Finding]:
-    from knobs.launch.pools.devices import available_cpus, parse_devices
+    from knobs.launch.pools import available_cpus, parse_devices
 
     found = parse_devices("auto")
     yield True, f"devices: {', '.join(device.label for device in found)} ({available_cpus()} CPUs)"
@@ -143,7 +143,7 @@ def _determinism(places: StoreLocations) -> Iterator[Finding]:
 
     import torch
 
-    from knobs.launch.pools.devices import parse_devices
+    from knobs.launch.pools import parse_devices
     from knobs.training import TrainJob
     from knobs.training.environment import environment
     from knobs.training.run import run_job

@@ -11,7 +11,7 @@ from knobs.commands.arguments import Parser
 from knobs.errors import AnswerNoError, BadInputError
 
 if TYPE_CHECKING:
-    from knobs.report.compare import Found
+    from knobs.report.compare import Comparison
     from knobs.report.formats.document import Document
 
 
@@ -36,12 +36,12 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
     from knobs.report import build, compare
 
     name, tracker = options.name, open_store()
-    folder = Path(options.out) if options.out else build.folder_of(tracker.places, name)
+    folder = Path(options.out) if options.out else build.report_folder(tracker.places, name)
     if options.check:
-        _print_check(name, folder, compare.check(tracker, name, folder))
+        _print_check(name, folder, compare.compare_with_store(tracker, name, folder))
     elif options.against:
         other = Path(options.against)
-        _print_against(name, other, compare.against(tracker, name, other))
+        _print_against(name, other, compare.compare_with_report(tracker, name, other))
     else:
         content, files = build.build_report(tracker, name, small=options.small)
         build.write_report(files, folder)
@@ -50,13 +50,13 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
 
 def _print_summary(document: Document, folder: Path, files: dict[str, bytes]) -> None:
     from knobs.report.formats.document import Bullets
-    from knobs.report.formats.markdown import inline
+    from knobs.report.formats.markdown import inline_markdown
 
     if document.banner:
-        print(_without_markup(inline(document.banner)))
+        print(_without_markup(inline_markdown(document.banner)))
     for block in document.sections[0].blocks:
         for item in block.items if isinstance(block, Bullets) else ():
-            print(_without_markup(inline(item)).partition(" · ")[0])
+            print(_without_markup(inline_markdown(item)).partition(" · ")[0])
     page = "report.html" if "report.html" in files else "report.md"
     print(f"{folder / page}  and {len(files) - 1} more files")
 
@@ -65,7 +65,7 @@ def _without_markup(markdown: str) -> str:
     return markdown.replace("**", "").replace("\\", "").replace("&#36;", "$").replace("&lt;", "<").replace("&gt;", ">")
 
 
-def _print_check(name: str, folder: Path, found: Found) -> None:
+def _print_check(name: str, folder: Path, found: Comparison) -> None:
     for line in found.differences:
         print(line)
     if found.differences:
@@ -73,7 +73,7 @@ def _print_check(name: str, folder: Path, found: Found) -> None:
     print(f"{name}: {found.same}; {folder} is what the store gives")
 
 
-def _print_against(name: str, other: Path, found: Found) -> None:
+def _print_against(name: str, other: Path, found: Comparison) -> None:
     for line in [*found.remarks, *found.differences]:
         print(line)
     if found.differences:
@@ -81,6 +81,6 @@ def _print_against(name: str, other: Path, found: Found) -> None:
     print(f"{name}: identical to {other}: {found.same}")
 
 
-def _count(found: Found) -> str:
+def _count(found: Comparison) -> str:
     count = len(found.differences)
     return "1 difference" if count == 1 else f"{count} differences"

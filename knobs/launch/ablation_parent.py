@@ -10,7 +10,7 @@ from knobs.ablation import Ablation, RecordedValues
 from knobs.launch.plans.ablation_plan import AblationPlan
 from knobs.launch.plans.cell_plan import CellPlan
 from knobs.launch.plans.run_names import shortened
-from knobs.record.queries import current, runs_of_kind
+from knobs.record.queries import current, newest_references, runs_of_kind
 from knobs.record.reader import recorded_under
 from knobs.record.recorded_ablation import RecordedAblation
 from knobs.record.schema import DONE, Artifact, Kind, Metric, MlflowTag, Tag
@@ -103,11 +103,7 @@ def _record_derived(tracker: Tracker, ablation: Ablation, recorded: RecordedAbla
 def record_references(tracker: Tracker, name: str, ablation: Ablation, parent: str) -> None:
     """Record the numbers that are not trained here, each as a run of its own."""
     experiment = tracker.experiment(name)
-    there = {
-        (row.tags[Tag.REFERENCE], metric): row.metrics[metric]
-        for row in reversed(runs_of_kind(tracker, Kind.REFERENCE, experiment))
-        for metric in row.metrics
-    }
+    there = newest_references(runs_of_kind(tracker, Kind.REFERENCE, experiment))
     for reference in ablation.references:
         value = float(reference.value() if callable(reference.value) else reference.value)
         if there.get((reference.name, reference.metric)) == value:

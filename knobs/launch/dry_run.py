@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from knobs.ablation import Ablation, Cell, measure
+from knobs.ablation import Ablation, Cell, network_size
 from knobs.terminal.say import say
 from knobs.terminal.tables import console, plain_table
 
@@ -25,7 +25,7 @@ def print_dry_run(name: str, ablation: Ablation, workers: int) -> None:
     for cell in cells:
         seconds = seconds_per_step(cell) * cell.config.training.max_steps * (ablation.trials + ablation.seeds)
         total += seconds
-        size = measure(cell.config, "parameters")
+        size = network_size(cell.config, "parameters")
         counts = (str(ablation.trials), str(ablation.seeds), str(cell.config.training.max_steps))
         table.add_row(cell.name, str(size), *counts, _duration(seconds))
     console().print(table)

@@ -8,12 +8,11 @@ from knobs import discover, provenance, signals
 from knobs.config import monitored
 from knobs.data import prepare
 from knobs.errors import AnswerNoError
-from knobs.launch.driver.driver import Driver
+from knobs.launch.driver import Driver
 from knobs.launch.originals import Original, original_from_store, originals_from_receipts
-from knobs.launch.plans.fixed_plan import FixedPlan
-from knobs.launch.plans.plan import PlannedRun
+from knobs.launch.plans import FixedPlan, PlannedRun
 from knobs.launch.plans.run_names import shortened
-from knobs.launch.pools.devices import available_cpus, count_cuda, has_mps
+from knobs.launch.pools import available_cpus, count_cuda, has_mps
 from knobs.launch.session import session
 from knobs.record.curves import compared_curves, read_curves
 from knobs.record.queries import open_store

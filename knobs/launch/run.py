@@ -7,9 +7,8 @@ from knobs.config import monitored
 from knobs.data import check_loads
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.baseline import baseline_of, check_buildable, with_typed_knobs
+from knobs.launch.plans import FixedPlan, PlannedRun
 from knobs.launch.plans.continuing import can_continue, continued
-from knobs.launch.plans.fixed_plan import FixedPlan
-from knobs.launch.plans.plan import PlannedRun
 from knobs.launch.plans.run_names import shortened
 from knobs.launch.session import Session
 from knobs.numbers import metric_text

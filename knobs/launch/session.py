@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knobs import discover, signals
-from knobs.launch.pools.devices import Device, parse_devices
-from knobs.launch.pools.local_workers import LocalPool
+from knobs.launch.pools import Device, LocalPool, parse_devices
 from knobs.record.stores.locations import StoreLocations
 
 if TYPE_CHECKING:
     from knobs.config import DataConfig
-    from knobs.launch.driver.driver import Driver
+    from knobs.launch.driver import Driver
     from knobs.record.stores.mlflow_store import Tracker
     from knobs.terminal.progress import ProgressDisplay
 
@@ -43,7 +42,7 @@ class Session:
     def open(self, title: str, *sets: DataConfig) -> tuple[Tracker, Driver, ProgressDisplay]:
         """Check that these data sets load, then open the stores. Call this after all other input is checked."""
         from knobs.data import check_loads, prepare
-        from knobs.launch.driver.driver import Driver
+        from knobs.launch.driver import Driver
         from knobs.record.stores.mlflow_store import Tracker
         from knobs.terminal.progress import ProgressDisplay
 

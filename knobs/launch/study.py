@@ -9,10 +9,9 @@ from typing import Any
 from knobs import discover, signals
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.baseline import check_buildable, with_typed_knobs
-from knobs.launch.driver.driver import Driver
+from knobs.launch.driver import Driver
 from knobs.launch.driver.run_notes import launch_command
-from knobs.launch.plans.fixed_plan import FixedPlan
-from knobs.launch.plans.plan import PlannedRun, TestReading
+from knobs.launch.plans import FinishedRun, FixedPlan, PlannedRun
 from knobs.launch.plans.study_plan import StudyPlan
 from knobs.launch.session import Session
 from knobs.launch.study_parent import close_study, open_study
@@ -113,7 +112,7 @@ def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan) -> None:
             name=row.name,
             config=plan.configs[number],
             read_test=True,
-            test_reading=TestReading(row=row, checkpoint=checkpoint),
+            reads_test_of=FinishedRun(row=row, checkpoint=checkpoint),
         )
         driver.run(FixedPlan(plan.name, [winner]))
     tracker.tag(row.id, {Tag.WINNER: "true"})
@@ -127,9 +126,7 @@ def _print_results(tracker: Tracker, driver: Driver, plan: StudyPlan) -> None:
     recorded = recorded_under(tracker, plan.name, tracker.get(plan.parent))
     assert isinstance(recorded, RecordedStudy)
     show_best_trials(recorded)
-    idle, busy = driver.idle_seconds, driver.busy_seconds
-    share = idle / (idle + busy) if idle + busy else 0.0
-    say(f"{ended} trials: {counts}; devices idle {share:.1%} of the time")
+    say(f"{ended} trials: {counts}; devices idle {driver.device_time.idle_share:.1%} of the time")
     say("look further:")
     say(f"  {how_to_call('knobs')} status {plan.name}")
     if not tracker.places.storage:

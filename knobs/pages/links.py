@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from knobs.errors import BadInputError, StoreError
+from knobs.pages.descriptions import note_tags_unless_edited
 from knobs.pages.pages import Pages, pages_of
 from knobs.pages.views import compare_link, deep_link, shared_link, shared_tag
-from knobs.record.notes import note_tags_unless_edited
 from knobs.record.stores.locations import StoreLocations, without_password
-from knobs.record.stores.mlflow_internals import SHARED_VIEW, SHARED_VIEW_VERSIONS
+from knobs.record.stores.mlflow_internals import MOST_VIEW_CHARACTERS, SHARED_VIEW, SHARED_VIEW_VERSIONS
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.terminal.say import say
 
@@ -87,7 +87,8 @@ class ExperimentPage:
         self.pages.complete()
         if self.reads_views:
             for place, view in enumerate(reversed(self.pages.views().values())):  # the menu shows the latest first
-                self._tag(shared_tag(view, place))
+                saved = shared_tag(view, place)
+                self._tag({key: text for key, text in saved.items() if len(text) <= MOST_VIEW_CHARACTERS})
         links = {title: link.lstrip("/") for title, link in self.links("").items()}
         report = self.tracker.places.folder / "reports" / self.name / "report.html"
         note = self.pages.note(links, report if report.exists() else None)

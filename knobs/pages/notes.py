@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from knobs.numbers import metric_text, p_text, signed_text
-from knobs.record.notes import paragraphs
+from knobs.pages.descriptions import paragraphs
 from knobs.record.recorded_ablation import RecordedAblation
 from knobs.record.recorded_study import RecordedStudy
 from knobs.record.schema import Metric, Tag

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from knobs.ablation import Ablation, Cell, Claim, WithNumber
+from knobs.ablation import Ablation, Cell, Claim, NumberClaim
 from knobs.errors import BadInputError
 from knobs.record.definition import (
     CLAIMS,
@@ -82,7 +82,7 @@ def define_claim(claim: Claim) -> ClaimDefinition:
     if CLAIMS.get(kind) is not type(claim):
         raise BadInputError(f"claim {claim.text!r}: {kind} is none of {', '.join(CLAIMS)}")
     plain = {f.name: _plain(getattr(claim, f.name)) for f in fields(CLAIMS[kind]) if f.name not in ("text", "metric")}
-    number = {"value": claim.number} if isinstance(claim, WithNumber) else {}
+    number = {"value": claim.number} if isinstance(claim, NumberClaim) else {}
     return ClaimDefinition(kind=kind, text=claim.text, metric=claim.metric, fields=plain | number)
 
 

@@ -59,6 +59,15 @@ def counted_seeds(rows: Iterable[Row]) -> list[Row]:
     return newest_by_number((row for row in rows if row.kind == Kind.SEED and Tag.SUPERSEDED not in row.tags), Tag.SEED)
 
 
+def newest_references(rows: Iterable[Row]) -> dict[tuple[str, str], float]:
+    """Return the recorded references: the newest value by name and metric. `rows` are newest first."""
+    found: dict[tuple[str, str], float] = {}
+    for row in rows:
+        for metric, value in row.metrics.items():
+            found.setdefault((row.tags[Tag.REFERENCE], metric), value)
+    return found
+
+
 def parent_of(tracker: Tracker, name: str, kinds: Sequence[str] = (Kind.STUDY, Kind.ABLATION)) -> Row:
     """Return the current run of the study or ablation of this name. Raise `BadInputError` if there is none."""
     names = experiment_names(tracker)

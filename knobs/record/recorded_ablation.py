@@ -11,7 +11,7 @@ from knobs.ablation import ClaimVerdict, Values, decide_claims
 from knobs.config import BOUNDS
 from knobs.record.definition import AblationDefinition
 from knobs.record.knob_range import KnobRange
-from knobs.record.queries import counted_seeds, counted_trials, current, runs_of_kind
+from knobs.record.queries import counted_seeds, counted_trials, current, newest_references, runs_of_kind
 from knobs.record.recorded import Recorded, every_range
 from knobs.record.runs import RecordedRun, RunReader
 from knobs.record.schema import Artifact, Kind, MlflowTag, Tag
@@ -64,6 +64,16 @@ class RecordedCell:
     def runs(self) -> list[RecordedRun]:
         """Trials, then seeds."""
         return [*self.trials, *self.seeds]
+
+
+@dataclass(frozen=True)
+class RecordedReference:
+    """A number that is not trained here, and its source."""
+
+    name: str
+    metric: str
+    value: float
+    source: str
 
 
 class RecordedAblation(Recorded):
@@ -131,6 +141,16 @@ class RecordedAblation(Recorded):
         """Recorded cells and seeds that do not count."""
         counted = {seed.row.id for seed in self.seeds} | {cell.row.id for cell in self.cells if cell.row}
         return [row for row in self._rows if row.id not in counted]
+
+    @cached_property
+    def references(self) -> list[RecordedReference]:
+        """The recorded references, in the definition's order."""
+        values = newest_references(runs_of_kind(self.tracker, Kind.REFERENCE, self.parent.experiment))
+        return [
+            RecordedReference(r.name, r.metric, values[r.name, r.metric], r.source)
+            for r in self.definition.references
+            if (r.name, r.metric) in values
+        ]
 
     @property
     def metrics(self) -> list[str]:

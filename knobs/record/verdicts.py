@@ -36,12 +36,12 @@ class RecordedVerdict:
     @classmethod
     def of(cls, decided: ClaimVerdict) -> RecordedVerdict:
         """Return a verdict as it is recorded."""
-        made = decided.verdict
+        made = decided.result
         if made is None:
-            return cls(claim=decided.claim.text, verdict=decided.word, note=decided.note)
+            return cls(claim=decided.claim.text, verdict=decided.verdict, note=decided.note)
         return cls(
             claim=decided.claim.text,
-            verdict=decided.word,
+            verdict=decided.verdict,
             note=decided.note,
             effect=made.effect,
             interval=made.interval,

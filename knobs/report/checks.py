@@ -145,9 +145,7 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: finding.fine)
 
 
-def _differing_values(
-    fact: str, runs: Sequence[RecordedRun], read: Callable[[RecordedRun], str]
-) -> dict[str, int]:
+def _differing_values(fact: str, runs: Sequence[RecordedRun], read: Callable[[RecordedRun], str]) -> dict[str, int]:
     """Return each value of a fact with the number of runs that have it, if runs that must share it differ.
 
     Code is compared among runs of one model and data set, data among runs with the same data knobs.

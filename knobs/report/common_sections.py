@@ -153,7 +153,9 @@ def provenance_section(recorded: Recorded) -> Section:
     def add_tag(fact: str, tag: str, more: Callable[[str], str] = lambda value: "") -> None:
         add_row(fact, (run.tag(tag) for run in runs), more)
 
-    kinds = {run.tag(Tag.CODE): f"{run.row.params.get('model.kind')} on {run.row.params.get('data.kind')}" for run in runs}
+    kinds = {
+        run.tag(Tag.CODE): f"{run.row.params.get('model.kind')} on {run.row.params.get('data.kind')}" for run in runs
+    }
     dirty = {run.tag(Tag.COMMIT) for run in runs if run.tag(Tag.DIRTY) == "true"}
     add_row("code of engine, model and data", kinds, lambda code: kinds[code])
     add_tag("commit", Tag.COMMIT, lambda commit: "and uncommitted changes" if commit in dirty else "")

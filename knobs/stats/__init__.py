@@ -1,6 +1,7 @@
-"""Statistics over arrays of runs: pure functions on NumPy arrays, seeds along axis 0. What they assume is measured."""
+"""Statistics over arrays of runs: pure functions on NumPy arrays, seeds along axis 0."""
 
 from knobs.stats.claims import (
+    ClaimResult,
     ClaimTest,
     Verdict,
     beats,
@@ -26,6 +27,7 @@ from knobs.stats.describe import expected_best, interquartile_mean, mean, probab
 from knobs.stats.intervals import Estimate, bca_interval, mean_interval
 
 __all__ = [
+    "ClaimResult",
     "ClaimTest",
     "Estimate",
     "Verdict",

@@ -1,4 +1,4 @@
-"""Claims, each turned into a test on the recorded seeds, and decided together under Holm's correction."""
+"""Tests of claims on the recorded seeds, and the decision on all claims together under Holm's correction."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from scipy import special
 
 from knobs.errors import BadInputError
 from knobs.stats.compare import paired_difference, trend, unpaired_difference
-from knobs.stats.intervals import FEWEST, Array, Estimate, checked, mean_interval, stretch, tail_level, two_sided_p
+from knobs.stats.intervals import FEWEST, Array, Estimate, checked_runs, mean_interval, stretch, tail_level, two_sided_p
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
-Decision = Literal["supported", "contradicted", "undecided"]
+Verdict = Literal["supported", "contradicted", "undecided"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimTest:
-    """One claim's test before any correction; `decide` turns an ablation's tests into verdicts."""
+    """The test of one claim before any correction. `decide` turns an ablation's tests into results."""
 
     effect: Estimate
-    """The difference, slope or mean that the claim is about, in the metric's units."""
+    """The difference, slope or mean that the claim is about, in the metric's unit."""
     p_supports: float
     p_contradicts: float
-    """P of a result this far on that side, were the claim not so; at most one of the two is small."""
+    """P of a result at least this far on that side if the claim were false. At most one of the two is small."""
     centre: float = 0.0
     margin: float = 0.0
-    """The claim's value and tolerance; a margin of 0 is a claim of direction."""
+    """The claimed value and its tolerance. With a margin of 0 the claim is one of direction."""
     caveat: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What the runs say about one claim, beside the other claims of its ablation."""
+class ClaimResult:
+    """The result of one claim's test, corrected for the other claims of its ablation."""
 
-    verdict: Decision
+    verdict: Verdict
     effect: float
     interval: tuple[float, float]
-    """95% interval of the effect by itself, not corrected for the other claims."""
+    """95% interval of the effect, not corrected for the other claims."""
     p: float
-    """Corrected by Holm over the ablation's claims: the verdict is decided where it is at most alpha."""
+    """Corrected by Holm over the ablation's claims. The claim is decided if this is at most alpha."""
     p_uncorrected: float
     n: int
     needed_more_seeds: int | None
-    """Seeds to add for power 0.8, were the observed effect and spread true; 0 once decided, None if hopeless."""
+    """Seeds to add for power 0.8, if the observed effect and spread were true. 0 if decided, None if hopeless."""
     caveat: str
 
 
 def _test(effect: Estimate, supports: float, contradicts: float, *, caveat: str = "", **band: float) -> ClaimTest:
-    """The test with its doubts said; where no p is honest, because skewed runs are too few, it can decide nothing."""
+    """Return the test, with doubts as caveats. If skewed runs are too few for an honest p, it decides nothing."""
     if bool(effect.any_shape) and effect.n < FEWEST:
         supports = contradicts = 1.0
-    said = "; ".join(text for text in (str(effect.doubt), caveat) if text)
-    return ClaimTest(effect=effect, p_supports=supports, p_contradicts=contradicts, caveat=said, **band)
+    caveats = "; ".join(text for text in (str(effect.doubt), caveat) if text)
+    return ClaimTest(effect=effect, p_supports=supports, p_contradicts=contradicts, caveat=caveats, **band)
 
 
 def _uneven(difference: Estimate) -> str:
@@ -65,7 +65,7 @@ def _uneven(difference: Estimate) -> str:
 
 
 def _directional(effect: Estimate, upward: bool, caveat: str = "") -> ClaimTest:
-    """Two-sided p on the side where the effect lies: a wrong verdict of either kind counts against alpha."""
+    """Return a test with the two-sided p on the effect's side: wrong verdicts of both kinds count against alpha."""
     agrees = (float(effect.value) > 0) == upward
     p = float(effect.p)
     caveats = "; ".join(text for text in (_uneven(effect), caveat) if text)
@@ -73,10 +73,11 @@ def _directional(effect: Estimate, upward: bool, caveat: str = "") -> ClaimTest:
 
 
 def _within(effect: Estimate, centre: float, margin: float, caveat: str = "") -> ClaimTest:
-    """TOST (Schuirmann 1987) for "within the margin", and its counterpart for "beyond it".
+    """Return a test of "within the margin" by TOST (Schuirmann 1987), and of "beyond the margin".
 
-    Beyond: Hodges and Lehmann (1954), both tails at a true effect on the margin, which is the usual two-sided test at
-    margin 0. Where any shape is allowed both are two-sided p's, so that "supported" is "the interval lies within".
+    Beyond: Hodges and Lehmann (1954), both tails at a true effect on the margin; at margin 0 it is the two-sided test.
+    If any shape is allowed, both p are two-sided, so that "supported" means "the interval lies within". Raise
+    `BadInputError` if the margin is not positive.
     """
     if not margin > 0:
         raise BadInputError(f"a tolerance must be above 0, not {margin:g}")
@@ -91,8 +92,8 @@ def _within(effect: Estimate, centre: float, margin: float, caveat: str = "") ->
 
 
 def _one_metric(runs: ArrayLike) -> Array:
-    """(runs,) as it is; (runs, cells): each seed's mean over the claim's cells."""
-    x = checked(runs)
+    """Return one value per seed: (runs,) unchanged, the mean over the cells of (runs, cells)."""
+    x = checked_runs(runs)
     return x if x.ndim == 1 else np.asarray(x.reshape(len(x), -1).mean(axis=1))
 
 
@@ -103,12 +104,12 @@ def _difference(a: ArrayLike, b: ArrayLike, paired: bool) -> Estimate:
 def beats(
     a: ArrayLike, b: ArrayLike, *, direction: Literal["maximize", "minimize"] = "maximize", paired: bool = True
 ) -> ClaimTest:
-    """ "A beats B": `a`, `b` (runs,) or (runs, cells), averaged over the cells; the effect is a - b."""
+    """Test "A beats B": `a`, `b` (runs,) or (runs, cells), averaged over the cells. The effect is a - b."""
     return _directional(_difference(a, b, paired), direction == "maximize")
 
 
 def _ordered(levels: ArrayLike, at: Sequence[float] | None, upward: bool) -> ClaimTest:
-    x = checked(levels)
+    x = checked_runs(levels)
     effect = trend(x, at=at)
     steps = paired_difference(x[:, 1:], x[:, :-1])
     p = holm(steps.p)
@@ -119,27 +120,27 @@ def _ordered(levels: ArrayLike, at: Sequence[float] | None, upward: bool) -> Cla
 
 
 def falls(levels: ArrayLike, *, at: Sequence[float] | None = None) -> ClaimTest:
-    """ "M falls with factor F": `levels` (runs, k) in order of F; the effect is the slope a level (or unit of `at`)."""
+    """Test "M falls with factor F": `levels` (runs, k) in order of F. The effect is the slope (per unit of `at`)."""
     return _ordered(levels, at, upward=False)
 
 
 def rises(levels: ArrayLike, *, at: Sequence[float] | None = None) -> ClaimTest:
-    """ "M rises with factor F": as `falls`."""
+    """Test "M rises with factor F", as `falls` does."""
     return _ordered(levels, at, upward=True)
 
 
 def matches(runs: ArrayLike, value: float, within: float) -> ClaimTest:
-    """ "M matches the published `value` within `within`": `runs` (runs,); the effect is the mean.
+    """Test "M matches the published `value` within `within`": `runs` (runs,). The effect is the mean.
 
-    A single cell's runs may be skewed, so the any-shape interval decides: supported where it lies within.
+    A single cell's runs may be skewed, so the any-shape interval decides: supported if it lies within.
     """
     return _within(mean_interval(_one_metric(runs)), value, within)
 
 
 def exceeds(runs: ArrayLike, value: float, *, direction: Literal["maximize", "minimize"] = "maximize") -> ClaimTest:
-    """ "M is better than the given `value`": `runs` (runs,) or (runs, cells); the effect is mean - value.
+    """Test "M is better than the given `value`": `runs` (runs,) or (runs, cells). The effect is mean - value.
 
-    As in `matches` the any-shape interval decides.
+    As in `matches`, the any-shape interval decides.
     """
     effect = mean_interval(_one_metric(runs) - value)
     agrees, p = (float(effect.value) > 0) == (direction == "maximize"), float(effect.p)
@@ -147,13 +148,13 @@ def exceeds(runs: ArrayLike, value: float, *, direction: Literal["maximize", "mi
 
 
 def no_difference(a: ArrayLike, b: ArrayLike, within: float, *, paired: bool = True) -> ClaimTest:
-    """ "No difference beyond `within`" between A and B, shapes as in `beats`: supported by TOST, never by a large p."""
+    """Test "A and B differ by at most `within`", shapes as in `beats`: by TOST, never by a large p."""
     effect = _difference(a, b, paired)
     return _within(effect, 0.0, within, _uneven(effect))
 
 
 def holm(p: ArrayLike) -> Array:
-    """P-values corrected for being several (Holm 1979): (claims,) -> (claims,); at most alpha = rejected at alpha."""
+    """Return p-values corrected for their number (Holm 1979): (claims,) -> (claims,). Reject those at most alpha."""
     raw = np.asarray(p, dtype=np.float64)
     order = np.argsort(raw, kind="stable")
     grown = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
@@ -162,22 +163,22 @@ def holm(p: ArrayLike) -> Array:
     return corrected
 
 
-def decide(tests: Sequence[ClaimTest], alpha: float = 0.05) -> list[Verdict]:
-    """Verdicts of one ablation's claims together, in their order.
+def decide(tests: Sequence[ClaimTest], alpha: float = 0.05) -> list[ClaimResult]:
+    """Decide the claims of one ablation together; return their results in the same order.
 
-    The chance that any of them is supported or contradicted wrongly is at most alpha where the tests' assumptions hold
-    (Holm 1979; Shaffer 1980 for a claim that can fail on both sides). It is for one look at the runs: whoever adds the
-    seeds asked for and looks again gives each of the two looks half of alpha, or errs up to twice as often.
+    The chance that any of them is supported or contradicted wrongly is at most alpha if the tests' assumptions hold
+    (Holm 1979; Shaffer 1980 for a claim that can fail on both sides). That holds for one look at the runs. To add the
+    missing seeds and look again, give each of the two looks half of alpha; or errors become up to twice as frequent.
     """
     p = holm([min(t.p_supports, t.p_contradicts) for t in tests])
     open_claims = int((p > alpha).sum())
-    verdicts = []
+    results = []
     for test, corrected in zip(tests, p, strict=True):
         decided = bool(corrected <= alpha)
-        way: Decision = "supported" if test.p_supports <= test.p_contradicts else "contradicted"
-        verdicts.append(
-            Verdict(
-                verdict=way if decided else "undecided",
+        side: Verdict = "supported" if test.p_supports <= test.p_contradicts else "contradicted"
+        results.append(
+            ClaimResult(
+                verdict=side if decided else "undecided",
                 effect=float(test.effect.value),
                 interval=(float(test.effect.low), float(test.effect.high)),
                 p=float(corrected),
@@ -187,16 +188,16 @@ def decide(tests: Sequence[ClaimTest], alpha: float = 0.05) -> list[Verdict]:
                 caveat=test.caveat,
             )
         )
-    return verdicts
+    return results
 
 
 def seeds_to_decide(test: ClaimTest, alpha: float = 0.05, *, power: float = 0.8, most: int = 100) -> int | None:
-    """How many more seeds decide the claim with this power, were the observed effect and spread the true ones.
+    """Return how many more seeds decide the claim with this power, if the observed effect and spread are the true ones.
 
-    `alpha` is what is left to the claim after correction. Noncentral t (Cohen 1988, chapter 2), and for an effect
-    inside the tolerance the sum of both one-sided tests' failures (Phillips 1990). None where more than `most` would be
-    needed. The observed effect of a few seeds is itself uncertain: what became of such plans is in
-    `benchmarks/statistics/results/statistics.md`.
+    `alpha` is the share that correction leaves to the claim. The power is that of a noncentral t (Cohen 1988, chapter
+    2); for an effect inside the tolerance, the failures of both one-sided tests are added (Phillips 1990). None if more
+    than `most` seeds are needed. The observed effect of a few seeds is itself uncertain:
+    `benchmarks/statistics/results/statistics.md` measures how often such plans succeed.
     """
     e = test.effect
     n = e.n + np.arange(1, most + 1)
@@ -210,12 +211,12 @@ def seeds_to_decide(test: ClaimTest, alpha: float = 0.05, *, power: float = 0.8,
     t = -special.stdtrit(dof, tail)
 
     def missed(distance: float, towards: float) -> Array:
-        """P that a true distance from a bound does not show, when the interval must not reach it on that side."""
+        """Return the chance that the interval reaches a bound at this true distance, so that the claim stays open."""
         if not distance > 0:
             return np.ones(len(n))
         if scale[0] == 0:
             return np.where(0.5**n <= tail, 0.0, 1.0)
-        # the skewness of the runs to come varies: 1 sd of a normal sample's more is planned for
+        # the skewness of the future runs varies: plan for 1 sd of a normal sample's skewness more
         reach = stretch(towards * e.skew + np.sqrt(6 / n), n) if e.any_shape else 1.0
         return np.asarray(np.nan_to_num(special.nctdtr(dof, distance / scale, t * reach), nan=1.0))
 

@@ -1,4 +1,4 @@
-"""What a set of runs looks like: means, the chance of an improvement, and what more trials would have found."""
+"""Descriptions of runs: means, the chance of an improvement, the expected best of n trials."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import special, stats
 
-from knobs.stats.intervals import Array, checked
+from knobs.stats.intervals import Array, checked_runs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
 def mean(runs: ArrayLike) -> Array:
-    """Mean over runs: (runs, cells...) -> (cells...)."""
-    return np.asarray(checked(runs, 1).mean(axis=0))
+    """Return the mean over runs: (runs, cells...) -> (cells...)."""
+    return np.asarray(checked_runs(runs, 1).mean(axis=0))
 
 
 def interquartile_mean(runs: ArrayLike) -> Array:
-    """Mean of the middle half of the runs of each cell: (runs, cells...) -> (cells...).
+    """Return the mean of the middle half of each cell's runs: (runs, cells...) -> (cells...).
 
     Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice", section 4: the lowest and the highest
-    quarter (rounded down) are left out, so that single failed runs do not decide. Under 4 runs it is the mean.
+    quarter (rounded down) are left out, so that single failed runs do not decide. Below 4 runs it is the mean.
     """
-    return np.asarray(stats.trim_mean(checked(runs, 1), 0.25, axis=0))
+    return np.asarray(stats.trim_mean(checked_runs(runs, 1), 0.25, axis=0))
 
 
 def probability_of_improvement(a: ArrayLike, b: ArrayLike) -> float:
-    """Chance that a run of `a` is above a run of `b`, ties counted half, averaged over cells; `a` and `b` unpaired.
+    """Return the chance that a run of `a` is above a run of `b`, ties counted half, averaged over cells. Unpaired.
 
     `a`: (runs_a,) or (runs_a, cells), `b`: (runs_b,) or (runs_b, cells). Agarwal et al. 2021, section 4; per cell it
     is Mann and Whitney's U / (runs_a * runs_b).
     """
-    x, y = checked(a, 1), checked(b, 1)
+    x, y = checked_runs(a, 1), checked_runs(b, 1)
     if x.shape[1:] != y.shape[1:]:
         raise ValueError(f"cells differ: {x.shape[1:]} and {y.shape[1:]}")
     above = x[:, None] > y[None, :]
@@ -44,14 +44,15 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike) -> float:
 def expected_best(
     trials: ArrayLike, *, direction: Literal["maximize", "minimize"] = "maximize", replacement: bool = False
 ) -> Array:
-    """Expected best validation value of n random trials, n = 1 ... B: (B, cells...) -> (B, cells...), row n-1 for n.
+    """Return the expected best value of n random trials, n = 1 ... B: (B, cells...) -> (B, cells...), row n-1 for n.
 
-    Exact, no resampling. Assumes trials drawn independently from one search space, as random search does; trials of an
-    adaptive sampler are not. `replacement=True` is the estimate of Dodge et al. 2019 ("Show Your Work", section 3),
-    from the empirical distribution, which Tang et al. 2020 ("Showing Your Work Doesn't Always Work") show to be too
-    pessimistic; the default is their unbiased one, the mean over all subsets of n trials, and ends at the best trial.
+    Exact, without resampling. Assumes that trials are drawn independently from one search space, as in random search;
+    those of an adaptive sampler are not. The default is the unbiased estimate of Tang et al. 2020 ("Showing Your Work
+    Doesn't Always Work"): the mean over all subsets of n trials; it ends at the best trial. `replacement=True` is the
+    estimate of Dodge et al. 2019 ("Show Your Work", section 3) from the empirical distribution, which Tang et al. show
+    to be too pessimistic.
     """
-    x = checked(trials, 1)
+    x = checked_runs(trials, 1)
     sign = 1.0 if direction == "maximize" else -1.0
     ranked = np.sort(sign * x, axis=0)
     total = len(x)

@@ -5,7 +5,7 @@ import pytest
 
 from datamodules.toy import Toy
 from knobs import Ablation, BadInputError, Beats, Factor, Match, Matches, NoDifference, RunConfig, Training, Trend
-from knobs.ablation import decide_claims, matched, measure
+from knobs.ablation import decide_claims, match_config, network_size
 from models.mlp import MLP
 from optimizers.sgd import SGD
 from schedules.constant import Constant
@@ -84,9 +84,9 @@ def test_what_is_not_a_factor_or_tuned_is_fixed() -> None:
 def test_cells_of_equal_size(what: str) -> None:
     match = Match(knob="model.width", target=3000, what=what)  # type: ignore[arg-type]
     for cell in make(match=match).cells():
-        assert abs(measure(cell.config, match.what) / 3000 - 1) < 0.05
+        assert abs(network_size(cell.config, match.what) / 3000 - 1) < 0.05
     with pytest.raises(BadInputError, match=r"no model.width from 1 to 4 gives 3000"):
-        matched(BASELINE, Match(knob="model.width", target=3000, high=4))
+        match_config(BASELINE, Match(knob="model.width", target=3000, high=4))
 
 
 def values(table: dict[tuple[str, str], list[float]]) -> dict[tuple[tuple[str, str], ...], dict[int, float]]:

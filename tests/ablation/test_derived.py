@@ -2,10 +2,11 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import command, quick
+from support import quick
 
 from knobs import Ablation, BadInputError, Beats, Computed, Derived, Exceeds, Factor, Matches, RecordedValues, RunConfig
 from knobs.ablation import Claim, decide_claims
@@ -27,7 +28,7 @@ def nuisance(trial, baseline):
 
 
 def fall(config: RunConfig, run: RecordedValues) -> float:
-    """How much of the first validation loss is left; none where it is below a quarter."""
+    """Last validation loss divided by the first; NaN if it is below a quarter."""
     (_, first), *_, (_, last) = run.curves["val/loss"]
     return last / first if last / first > 0.25 else float("nan")
 
@@ -67,9 +68,14 @@ ablation = Ablation(
 '''  # fmt: skip
 
 
+def whole(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that needs the finished ablation: it is slow, and all of them share one ablation."""
+    return pytest.mark.slow(pytest.mark.xdist_group("derived")(test))
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with one ablation, run to its verdicts."""
+    """A project with one finished ablation."""
     folder = tmp_path_factory.mktemp("derived")
     (folder / "experiments").mkdir()
     (folder / "experiments" / "readings.py").write_text(FILE)
@@ -79,6 +85,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@whole
 def test_what_is_read_is_recorded_with_every_seed(project: Path) -> None:
     tracker = Tracker(StoreLocations(project, project / "mlruns"))
     rows = tracker.search("tags.`knobs.kind` = 'seed'", tracker.experiment("readings"))
@@ -91,6 +98,7 @@ def test_what_is_read_is_recorded_with_every_seed(project: Path) -> None:
     assert all(math.isfinite(row.metrics["mean/derived/left"]) for row in cells)
 
 
+@whole
 def test_verdicts_and_the_report(project: Path) -> None:
     done = quick("report", "readings", store=project / "mlruns", cwd=project)
     assert done.code == 0, done.err
@@ -113,10 +121,11 @@ def test_verdicts_and_the_report(project: Path) -> None:
     assert told["numbers"]
 
 
+@whole
 def test_a_seed_is_trained_again_to_the_bit(project: Path) -> None:
     tracker = Tracker(StoreLocations(project, project / "mlruns"))
     row = tracker.search("tags.`knobs.kind` = 'seed'", tracker.experiment("readings"))[0]
-    done = command("reproduce", row.id, store=project / "mlruns", cwd=project)
+    done = quick("reproduce", row.id, store=project / "mlruns", cwd=project)
     assert done.code == 0, done.err
 
 

@@ -10,7 +10,7 @@ CPU = ("--devices", "cpu:1")
 
 
 def refused(done: Done, store: Path, *said: str) -> None:
-    """Exit 2, at most four lines on standard error that say all of this, and an untouched store."""
+    """Check exit code 2, at most four lines on standard error with all these texts, and an untouched store."""
     assert done.code == 2, done
     for text in said:
         assert text in done.err
@@ -132,7 +132,7 @@ def test_a_broken_file_of_ones_own(text: str, said: list[str], tmp_path: Path) -
     (tmp_path / "studies" / "own.py").write_text(text)
     done = quick("study", "own", *CPU, store=tmp_path / "m", cwd=tmp_path)
     refused(done, tmp_path / "m", *said)
-    assert command("list", store=tmp_path / "m", cwd=tmp_path).code == 0  # it harms nothing else
+    assert command("list", store=tmp_path / "m", cwd=tmp_path).code == 0  # other commands still work
 
 
 # Stores

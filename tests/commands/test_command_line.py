@@ -69,7 +69,7 @@ def test_the_installed_command(tmp_path: Path) -> None:
     done = command("--version", store=tmp_path / "m")
     assert (done.code, done.err) == (0, "")
     assert done.out.strip().count(".") >= 2
-    assert command("list", store=tmp_path / "m", cwd=tmp_path).code == 0  # anywhere
+    assert command("list", store=tmp_path / "m", cwd=tmp_path).code == 0  # in any folder
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,7 +129,7 @@ def test_an_internal_error_is_one_line_and_a_log(tmp_path: Path) -> None:
     assert log.parent == tmp_path
 
 
-# What is taken
+# Accepted arguments
 
 
 def test_knobs_are_told_apart_from_options() -> None:
@@ -188,7 +188,7 @@ REFUSED = [
     (["list", "modles"], "did you mean models?"),
     (["study"], "the following arguments are required: NAME"),
     (["study", "mnist1d_mlp", "--trails", "4"], "knobs study has no option --trails; did you mean --trials?"),
-    (["study", "mnist1d_mlp", "--trial", "4"], "did you mean --trials?"),  # never an abbreviation
+    (["study", "mnist1d_mlp", "--trial", "4"], "did you mean --trials?"),  # abbreviations are refused
     (["status", "--cvs"], "knobs status has no option --cvs; did you mean --csv?"),
     (["study", "mnist1d_mpl"], "no study or ablation named 'mnist1d_mpl'; did you mean mnist1d_mlp?"),
     (["study", "mnist1d_mlp", "extra"], "extra"),

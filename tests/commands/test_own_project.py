@@ -15,7 +15,7 @@ from support import KNOBS, environment, quick
 from knobs.record.stores.locations import StoreLocations
 from knobs.record.stores.mlflow_store import Tracker
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("own project")]
 
 MODEL = '''"""Polynomial: linear in the powers of its inputs."""
 
@@ -87,7 +87,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def store(project: Path) -> Path:
-    """The project's own `mlruns/`, after its study was run from a folder within it."""
+    """The project's `mlruns/` after its study ran from a folder inside the project."""
     within = project / "notes" / "deep"
     within.mkdir(parents=True)
     done = quick("study", "degrees", "--devices", "cpu:1", store=project / "mlruns", cwd=within, KNOBS_MLRUNS="")
@@ -151,7 +151,7 @@ def pages(project: Path, store: Path, port: int) -> Iterator[subprocess.Popen[st
 
 
 def descendants(pid: int) -> set[int]:
-    """Processes that came of this one and live."""
+    """Return the ids of all living descendants of a process."""
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -167,7 +167,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def addresses_listening_on(port: int) -> set[str]:
-    """The addresses, in the kernel's hexadecimal, on which any process accepts connections to this port."""
+    """Return the addresses, in the kernel's hexadecimal, on which a process listens on this port."""
     tables = [table for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if table.exists()]
     rows = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
     listening = [local.partition(":") for _, local, _, state, *_ in rows if state == "0A"]
@@ -180,7 +180,7 @@ def test_pages_answer_on_this_machine_and_end_with_their_command(pages: subproce
     assert f"http://127.0.0.1:{port}" in lines[0]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
         assert answer.status == 200
-    assert addresses_listening_on(port) == {"0100007F"}  # 127.0.0.1, as the kernel writes it, and no other
+    assert addresses_listening_on(port) == {"0100007F"}  # 127.0.0.1 alone, as the kernel writes it
     children = descendants(pages.pid)
     assert children
     began = time.monotonic()

@@ -105,7 +105,7 @@ def test_knobs_name_every_leaf_and_with_knobs_takes_them_all_back(config: RunCon
     assert BASE.with_knobs(config.knobs()) == config
     for name, value in config.knobs().items():
         if not isinstance(value, tuple) and name != "training.monitor":
-            assert config.parse_knob(name, str(value)) == value, name  # as MLflow shows it, so it can be typed
+            assert config.parse_knob(name, str(value)) == value, name  # what MLflow shows can be typed
 
 
 def test_zero_has_no_sign() -> None:
@@ -128,7 +128,7 @@ def test_a_new_kind_brings_its_own_defaults_and_the_same_kind_keeps_what_is_set(
 
 
 def _custom(order: str) -> OptimizerConfig:
-    """One optimizer, written with its fields in either order, or with a knob more that has a default."""
+    """Return one optimizer: its fields in either order, or with one more knob that has a default."""
     if order == "ab":
 
         @part

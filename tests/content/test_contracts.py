@@ -214,7 +214,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
             net = network(config, spec)
             moved = dict.fromkeys(dict(net.named_parameters()), 0.0)
             optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-            for _ in range(3):  # a branch that starts at zero passes no gradient on until it has moved
+            for _ in range(3):  # a branch that starts at zero passes no gradient before its first step
                 optimizer.zero_grad()
                 mean_loss(spec, net(x), y).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -265,7 +265,7 @@ def test_the_plain_twin_has_the_same_parameters(name: str, layout: str) -> None:
     spec, x, _ = one_batch("multiclass", layout)
     for config in variants(MODELS[name]()).values():
         if getattr(config, "zero_init", False):
-            continue  # a plain network leaves the zero start out
+            continue  # a plain network does not start at zero
         residual, plain = (
             network(dataclasses.replace(config, residual=skip), spec)  # type: ignore[call-arg]
             for skip in (True, False)
@@ -310,7 +310,7 @@ def test_a_data_set_is_what_its_spec_says(config: DataConfig) -> None:
             assert split.y.shape == (rows, *spec.shape[: int(spec.per_step)])
             assert split.y.dtype == np.int64
             assert set(np.unique(split.y)) <= set(range(spec.outputs))
-            if not spec.tokens:  # a rare letter need not stand in every part of a text
+            if not spec.tokens:  # a rare letter may be missing in a part of the text
                 assert len(np.unique(split.y)) == spec.outputs, f"a class is missing from {name}"
         else:
             assert split.y.shape == (rows, spec.outputs)
@@ -339,7 +339,7 @@ def test_a_data_set_is_the_same_when_it_is_loaded_again(name: str) -> None:
 def test_inputs_have_a_scale_that_networks_like(name: str) -> None:
     x = splits(DATA[name]()).train.x
     if DATA[name]().spec().tokens:
-        return  # names, not quantities
+        return  # token numbers are names, not quantities
     assert abs(float(x.mean())) < 0.5
     assert math.isclose(float(x.std()), 1.0, rel_tol=0.5)
 

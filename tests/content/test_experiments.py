@@ -29,7 +29,7 @@ def loaded(name: str) -> Ablation:
 
 
 def two_steps(cell: Cell, folder: Path) -> tuple[Outcome, RecordedValues]:
-    """A cell's baseline, trained for two steps and read on the test split."""
+    """Train a cell's baseline for two steps and evaluate it on the test split."""
     config = cell.config.with_knobs({"training.max_steps": STEPS, "training.val_every": 1, "schedule.warmup_steps": 0})
     listener = Listener()
     outcome = train(config, folder / "cell", listener, read_test=True)

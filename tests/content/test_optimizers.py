@@ -51,7 +51,7 @@ CASES: dict[str, tuple[OptimizerConfig, type[torch.optim.Optimizer], dict[str, A
 
 
 def weights_after(build: Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer], steps: int) -> list[torch.Tensor]:
-    """Parameters of a small network after some steps down the same random quadratics, in float64."""
+    """Return the parameters of a small network after some steps on fixed random quadratics, in float64."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(4, 3), (3,), (1, 3)]
     start = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]

@@ -99,7 +99,7 @@ def test_the_same_rates_as_torchs_own_schedulers(schedule: ScheduleConfig, torch
 
 
 def test_one_cycle_has_torchs_shape() -> None:
-    """Torch's peaks at step rise * total - 1 and ends at total - 1; ours at rise * total and at total."""
+    """Torch's schedule peaks at step rise * total - 1 and ends at total - 1; ours at rise * total and total."""
     total, rise = 100, 0.3
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = lr_scheduler.OneCycleLR(

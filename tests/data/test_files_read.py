@@ -20,7 +20,7 @@ def remembered(path: str) -> str:
 
 @part
 class FromFile(DataConfig):
-    """Numbers of a file that it may keep in memory."""
+    """Numbers read from a file, perhaps kept in memory."""
 
     file: str
     way: str = "open"
@@ -49,12 +49,12 @@ def test_a_replaced_file_is_read_again_and_the_old_arrays_stay(way: str, tmp_pat
     assert cached_fingerprint(config, store) == old == prepare(config, store)
     before = file.stat()
     file.write_text("5 2 3 4")
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # of the same size and age
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # same size and time as before
     assert cached_fingerprint(config, store) == ""
     new = prepare(config, store)
     assert new != old
     assert open_prepared(config, store).train.x[0] == 5
-    assert open_prepared(config, store, old).train.x[0] == 1  # a worker reads what its driver fingerprinted
+    assert open_prepared(config, store, old).train.x[0] == 1  # a worker reads the arrays that its driver fingerprinted
     with pytest.raises(BadInputError, match="changed from abc to"):
         open_prepared(config, store, "abc")
     file.write_text("1 2 3 4")
@@ -64,7 +64,7 @@ def test_a_replaced_file_is_read_again_and_the_old_arrays_stay(way: str, tmp_pat
 def test_what_a_data_set_keeps_in_memory_counts_as_read(tmp_path: Path) -> None:
     file = tmp_path / "numbers.csv"
     file.write_text("1 2 3 4")
-    for rows in (4, 3):  # the second reads nothing any more
+    for rows in (4, 3):  # the second load does not read the file
         made = load_arrays(FromFile(file=str(file), way="remembered", rows=rows))
         assert made.files_read[str(file)] == file_hash(str(file))
 

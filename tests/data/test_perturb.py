@@ -19,7 +19,7 @@ def test_positions_move_alike_in_all_samples_and_splits(data: type[DataConfig]) 
     plain, mixed = loaded(data()), loaded(data(shuffle_features=True))
 
     def positions(made: Splits) -> list[bytes]:
-        """What stands at each position, in all samples of all splits."""
+        """Return the values at each position, over all samples of all splits."""
         x = np.concatenate([split.x for _, split in made.items()])
         pixels = x.reshape(*x.shape[:2], -1).swapaxes(1, 2) if data is Digits else x
         return [np.ascontiguousarray(pixels[:, place]).tobytes() for place in range(pixels.shape[1])]

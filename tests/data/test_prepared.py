@@ -34,11 +34,11 @@ def test_prepared_data_is_what_was_loaded(tmp_path: Path) -> None:
     assert fingerprint == hash_splits(config.load()) == prepare(config, tmp_path)
     assert hash_splits(open_prepared(config, tmp_path)) == fingerprint
     assert len(list(tmp_path.iterdir())) == 1
-    assert prepare(replace(config, batch_size=3), tmp_path) == fingerprint  # how it is cut is no property of it
+    assert prepare(replace(config, batch_size=3), tmp_path) == fingerprint  # not a property of the arrays
     assert len(list(tmp_path.iterdir())) == 1
     assert prepare(replace(config, seed=1), tmp_path) != fingerprint
     opened = open_prepared(config, tmp_path)
-    opened.train.x[:] = 0.0  # in this process's memory alone
+    opened.train.x[:] = 0.0  # changes only this process's memory
     assert hash_splits(open_prepared(config, tmp_path)) == fingerprint
 
 

@@ -44,7 +44,7 @@ def test_an_epoch_of_shards_is_every_sample_once(tmp_path: Path) -> None:
 def test_two_shards_are_in_memory(tmp_path: Path) -> None:
     data = Streamed(samples=60_000, features=256, shard=1000)
     run = config(data)
-    assert open_run_data(run, tmp_path, torch.device("cpu")).val  # made
+    assert open_run_data(run, tmp_path, torch.device("cpu")).val  # writes the cache
     before = anonymous_bytes()
     batches = open_run_data(run, tmp_path, torch.device("cpu"))
     total = sum(float(x.sum()) for x, _ in batches.gather(0, 0, batches.steps_per_epoch))
@@ -70,7 +70,7 @@ def test_a_sharded_run_goes_on_with_the_same_bits_and_trains_alone(tmp_path: Pat
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that is no file's."""
+    """Return the bytes of this process's memory that no file backs."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:

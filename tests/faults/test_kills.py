@@ -19,7 +19,7 @@ from knobs.launch.pools.local_workers import Worker
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
 SLOW = {"SLOW": "0.006"}
-"""A trial then lasts for about three seconds."""
+"""With this a trial takes about three seconds."""
 
 
 def torture(undisturbed: Undisturbed, folder: Path, devices: str) -> Torture:
@@ -59,7 +59,7 @@ def test_a_worker_killed_one_stopped_and_some_told_to_end(undisturbed: Undisturb
     os.kill(stopped, signal.SIGSTOP)
     os.kill(killed, signal.SIGKILL)
     until(lambda: not alive(stopped), 30, "the stopped worker's trial to be taken over")
-    with suppress(ProcessLookupError):  # one that comes back late is not there to write anything
+    with suppress(ProcessLookupError):  # the stopped worker may already be killed
         os.kill(stopped, signal.SIGCONT)
     until(lambda: len({path.parent for path in scratch.glob("*/attempt-2/step-*")}) == 2, what="second attempts")
     told = study.workers()
@@ -80,7 +80,7 @@ def test_a_worker_whose_last_word_and_end_are_heard_together(undisturbed: Undist
     study = fork(*STUDY, "--devices", "cpu:1", project=undisturbed.project, store=store, **SLOW)
     until(lambda: trains(study), what="a trial")
     told = study.workers()
-    os.kill(study.process.pid, signal.SIGSTOP)  # so that both are there when it listens again
+    os.kill(study.process.pid, signal.SIGSTOP)  # so that message and end arrive together
     hit(told, signal.SIGTERM)
     until(lambda: not any(map(alive, told)), 30, "the worker to end")
     os.kill(study.process.pid, signal.SIGCONT)
@@ -148,7 +148,7 @@ def test_a_run_goes_on_in_the_same_run(undisturbed: Undisturbed, tmp_path: Path)
     audit_quiet(store, "quick")
     (interrupted,) = reading.runs(store)
     assert interrupted.state == "interrupted"
-    second = fork(*command, project=undisturbed.project, store=store)  # killed before it comes to anything
+    second = fork(*command, project=undisturbed.project, store=store)  # killed before it trains
     until(lambda: len(second.workers()) == 1, what="a worker")
     os.kill(second.process.pid, signal.SIGKILL)
     second.wait()

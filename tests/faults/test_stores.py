@@ -188,7 +188,7 @@ def test_changed_code_is_not_answered_with_old_results(tmp_path: Path) -> None:
 
 
 def _everything(uri: str) -> str:
-    """All that MLflow's client shows: experiments and their tags, runs with parameters, tags and artifacts' names."""
+    """Return everything that MLflow's client shows: experiments, their tags, runs, parameters, tags, artifact names."""
     client = MlflowClient(tracking_uri=uri.replace("postgresql:", "postgresql+psycopg2:"))
     experiments = client.search_experiments()
     runs = client.search_runs([experiment.experiment_id for experiment in experiments])

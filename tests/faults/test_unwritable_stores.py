@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support import Done, command, quick
+from support import Done, quick
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("unwritable stores")]
 
 RUN = ("run", "mnist1d_mlp", "--training.max_steps", "60", "--training.val_every", "10", "--devices", "cpu:1")
 
@@ -22,14 +22,14 @@ RUN = ("run", "mnist1d_mlp", "--training.max_steps", "60", "--training.val_every
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one finished run."""
     store = tmp_path_factory.mktemp("recorded") / "m"
-    done = command(*RUN, store=store)
+    done = quick(*RUN, store=store)
     assert done.code == 0, done
     return store
 
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts at `tmp_path/mnt`; skips where that is not permitted."""
+    """Return a function that mounts at `tmp_path/mnt` and skips the test if mounting is not permitted."""
     place = tmp_path / "mnt"
     place.mkdir()
     done: list[Path] = []
@@ -58,7 +58,7 @@ def failed(done: Done, *said: str) -> None:
 
 
 def whole(store: Path, runs: int) -> None:
-    """The file is sound, and the first run's curve is there."""
+    """Check that the file is intact and holds the first run's curve."""
     connection = sqlite3.connect(f"file:{store / 'mlflow.db'}?mode=ro&immutable=1", uri=True)
     try:
         assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
@@ -81,7 +81,7 @@ def test_a_read_only_store(recorded: Path, mounted: Callable[..., Path]) -> None
     failed(quick(*RUN, "--seed", "1", store=place), "cannot be written")
     whole(place, 1)
     shown = quick("status", store=place)
-    assert shown.code in (0, 3), shown  # read or refused, never a bug
+    assert shown.code in (0, 3), shown  # read or refused, never an internal error
     assert "Traceback" not in shown.err
 
 
@@ -89,7 +89,7 @@ def test_a_full_disk(recorded: Path, mounted: Callable[..., Path]) -> None:
     place = mounted("-t", "tmpfs", "-o", "size=16m", "tmpfs")
     store = place / "m"
     shutil.copytree(recorded, store)
-    connection = sqlite3.connect(store / "mlflow.db")  # artifacts are named by absolute paths
+    connection = sqlite3.connect(store / "mlflow.db")  # paths of artifacts are absolute
     connection.execute(
         "update experiments set artifact_location = replace(artifact_location, ?, ?)", (str(recorded), str(store))
     )
@@ -97,7 +97,7 @@ def test_a_full_disk(recorded: Path, mounted: Callable[..., Path]) -> None:
     connection.commit()
     connection.close()
     filler = place / "filler"
-    for left in (0, 100_000):  # nothing, or a little for the database and nothing for a checkpoint
+    for left in (0, 100_000):  # no space at all, or some for the database and none for a checkpoint
         with filler.open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(b"\0" * 4096)

@@ -14,7 +14,7 @@ from knobs import BadInputError, ModelConfig, Study, discover
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty project, current; the packages are put back afterwards."""
+    """An empty project as the current folder; afterwards the imported packages are restored."""
     (tmp_path / "studies").mkdir()
     (tmp_path / "models").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -70,11 +70,11 @@ def test_private_hidden_and_broken_entries_are_no_content(project: Path) -> None
     assert set(discover.files("studies")) == {path.stem for path in (ROOT / "studies").glob("[!_]*.py")}
 
 
-# In another process, as a script or a notebook has it
+# In another process, as in a script or a notebook
 
 
 def output_of(code: str, cwd: Path, **more: str) -> str:
-    """What a fresh Python in this folder prints; it must warn of nothing and fail at nothing."""
+    """Return the output of a new interpreter in this folder. Fail if it warns or raises."""
     environment = {name: value for name, value in os.environ.items() if name not in ("KNOBS_ROOT", "PYTHONPATH")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -90,7 +90,7 @@ def output_of(code: str, cwd: Path, **more: str) -> str:
 
 
 def project_with(folder: Path, **files: str) -> Path:
-    """A project with these files of schedules, by their names. (Schedules, since a model's import takes a second.)"""
+    """Write a project with these schedule files. (Schedules, because importing a model takes a second.)"""
     for room in ("studies", "schedules"):
         (folder / room).mkdir(parents=True)
     for name, text in files.items():
@@ -114,7 +114,7 @@ def test_a_script_imports_content_from_its_current_project(tmp_path: Path) -> No
     )
     code = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
     assert output_of(code, project) == "mine own step"
-    assert output_of(code, project / "notes") == "mine own step"  # the root is looked for upward
+    assert output_of(code, project / "notes") == "mine own step"  # the search for the root goes upward
     assert output_of(code, tmp_path, KNOBS_ROOT=str(project)) == "mine own step"
 
 
@@ -262,7 +262,7 @@ def test_one_name_in_studies_and_experiments_is_refused(project: Path) -> None:
 
 MODEL = """
 from knobs import ModelConfig, part
-from models.mlp import MLP  # imported: not this file's own
+from models.mlp import MLP  # imported, so not defined in this file
 @part
 class {name}(ModelConfig):
     pass

@@ -20,7 +20,7 @@ print(provenance.training_code_hash(["models.{model}", "datamodules.toy", "optim
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the code, to be changed."""
+    """A copy of the code that tests change."""
     folder = tmp_path_factory.mktemp("copy")
     for room in ("knobs", *discover.FOLDERS):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))

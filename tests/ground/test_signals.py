@@ -56,7 +56,7 @@ finally:
 @pytest.mark.slow
 @pytest.mark.parametrize("statement", ["DROP TABLE", "CREATE TABLE", "INSERT INTO STUDIES", "SELECT"])
 def test_a_signal_within_a_transaction_is_an_interruption(tmp_path: Path, statement: str) -> None:
-    # on a DROP TABLE the migrations of MLflow's store clean up by one more statement, which then fails
+    # on a DROP TABLE the migrations of MLflow's store clean up with one more statement, and that one fails
     store = {"KNOBS_MLRUNS": str(tmp_path / "store"), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", IN_A_TRANSACTION.format(statement=statement)]
     done = subprocess.run(

@@ -19,7 +19,7 @@ from knobs.launch.pools.local_workers import LocalPool, Lost, Worker
 def on(
     spec: str, per_device: int = 1, *, visible: str | None = None, cuda: int = 0, mps: bool = False, cpus: int = 8
 ) -> list[Device]:
-    """`parse` on a machine with these devices, `cuda` being those that torch counts under `visible`."""
+    """Parse `spec` on a machine with these devices. `cuda` is the number that torch counts under `visible`."""
     environ: Mapping[str, str] = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     return parse_devices(spec, per_device, environ=environ, cuda_count=lambda: cuda, mps=lambda: mps, cpus=lambda: cpus)
 
@@ -109,7 +109,7 @@ def test_what_is_not_there_is_refused(spec: str, machine: dict[str, Any], messag
 def test_as_many_workers_as_a_machine_bears() -> None:
     for cpus, most in ((1, 8), (2, 8), (8, 32)):
         assert len(on(f"cpu:{most}", cpus=cpus)) == most
-    assert len(on("cuda", cuda=16, cpus=2)) == 16  # one a device is what it is there for
+    assert len(on("cuda", cuda=16, cpus=2)) == 16  # one worker per device is always allowed
     refused = {
         ("cpu:4", 3): "--per-device 3: too many workers for 2 cores; the most here is --per-device 2",
         ("cpu:9", 2): "the most here is cpu:8",
@@ -150,7 +150,7 @@ sys.meta_path.insert(0, Spy())
 
 @pytest.fixture
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LocalPool]]:
-    """Starts pools whose interpreters note their environment at the moment in which torch is imported."""
+    """Return a function that starts pools. Their interpreters save their environment when torch is imported."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(SPY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
@@ -168,7 +168,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 
 
 def until(pool: LocalPool, wanted: Callable[[Worker, Any], bool], seconds: float = 90) -> Any:
-    """The first message that is wanted."""
+    """Wait for the first message that satisfies `wanted`. Return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for worker, message in pool.wait(0.5):

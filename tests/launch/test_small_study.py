@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from recorded_study import SMALL, STUDY, Ran, curves, run_of, the_study
-from support import ROOT, command, quick
+from support import ROOT, quick
 
 from knobs import RunConfig
 from knobs.config import text_of
@@ -37,10 +37,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def test_the_study_ends_with_the_best_and_where_to_look_further(ran: Ran) -> None:
-    for text in ("five best", "best: t", "test/accuracy", "knobs status mnist1d_mlp", "knobs ui", "optuna-dashboard"):
+    for text in ("the best 5 trials", "best: t", "test/accuracy", "knobs status mnist1d_mlp", "knobs ui", "optuna-dashboard"):
         assert text in ran.done.out
     assert ran.done.err == ""
-    assert "\x1b[" not in ran.done.out  # plain lines where there is no terminal
+    assert "\x1b[" not in ran.done.out  # plain lines without a terminal
 
 
 def test_eight_trials_under_one_parent_and_all_have_ended(ran: Ran) -> None:
@@ -163,7 +163,7 @@ def until_answered(address: str, seconds: float = 90) -> Any:
 
 
 def test_one_worker_or_two_give_the_same_table(ran: Ran, tmp_path: Path) -> None:
-    one = command(*STUDY, "--devices", "cpu:1", store=tmp_path / "m")
+    one = quick(*STUDY, "--devices", "cpu:1", store=tmp_path / "m")
     assert one.code == 0, one
     tables = [quick("status", "mnist1d_mlp", "--csv", store=store).out for store in (tmp_path / "m", ran.store)]
     assert tables[0] == tables[1]

@@ -62,7 +62,7 @@ def test_a_study_that_is_done_is_not_trained_again(ran: Ran) -> None:
     before = runs_in(ran.store)
     done = quick(*STUDY, "--devices", "cpu:1", store=ran.store)
     assert done.code == 0, done
-    assert "goes on after 8 trials" in done.out
+    assert "continues after 8 trials" in done.out
     assert runs_in(ran.store) == before
 
 
@@ -108,6 +108,6 @@ def test_clean_removes_checkpoints_and_never_a_record(ran: Ran) -> None:
     tested = [row for row in ran.trials if row.state == "finished" and row.id != winner]
     source = next(row for row in tested if row.params != ran.trials[0].params)
     again = run_of(ran, quick("run", "--from", source.id, "--devices", "cpu:1", store=ran.store))
-    assert again.state == "finished"  # to read the test split it had to be trained again
+    assert again.state == "finished"  # it was trained again, because its checkpoint is gone
     assert curves(ran.tracker, again).items() >= curves(ran.tracker, source).items()
     assert "test/accuracy" in again.metrics

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
-from support import KNOBS, Done, command, environment
+from support import KNOBS, Done, environment, quick
 
 pytestmark = pytest.mark.slow
 
@@ -72,25 +72,25 @@ def runs(store: Path, name: str = "depth") -> list[SimpleNamespace]:
 
 def test_a_whole_ablation_interrupted_extended_and_quick(tmp_path: Path) -> None:
     here, store, other = project(tmp_path / "p", [1, 2]), tmp_path / "s", tmp_path / "other"
-    dry = command("ablate", "depth", "--dry-run", "--devices", "cpu:2", store=store, cwd=here)
+    dry = quick("ablate", "depth", "--dry-run", "--devices", "cpu:2", store=store, cwd=here)
     assert dry.code == 0, dry.err
     assert "4 cells, 24 runs" in dry.out
     assert not store.exists()
 
-    plain = command("ablate", "depth", "--devices", "cpu:2", store=other, cwd=here)
+    plain = quick("ablate", "depth", "--devices", "cpu:2", store=other, cwd=here)
     assert plain.code == 0, plain.err
     launched = [str(KNOBS), "ablate", "depth", "--devices", "cpu:2"]
     with subprocess.Popen(launched, cwd=here, env=environment(store), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if b"finished" in line and b"s100" in line:  # the first seed: some cells are tuned, others are not
+            if b"finished" in line and b"s100" in line:  # at the first seed some cells are tuned and others are not
                 break
         process.send_signal(signal.SIGINT)
         process.stdout.read()
         assert process.wait(20) == 130
     assert not [run for run in runs(store) if run.status == "RUNNING"]
     before = {run.id for run in runs(store)}
-    again = command("ablate", "depth", "--devices", "cpu:2", store=store, cwd=here)
+    again = quick("ablate", "depth", "--devices", "cpu:2", store=store, cwd=here)
     assert again.code == 0, again.err
     assert verdicts(again) == verdicts(plain)
     everything = runs(store)
@@ -114,19 +114,19 @@ def test_a_whole_ablation_interrupted_extended_and_quick(tmp_path: Path) -> None
     how = {run.tags["knobs.execution"] for run in everything if run.tags["knobs.kind"] == "seed"}
     assert how == {"population of seeds 1000,1001,1002"}
     seed = next(run for run in everything if run.tags.get("knobs.seed") == "1001")
-    done = command("reproduce", seed.id, store=store, cwd=here)
-    assert (done.code, "identical: all" in done.out) == (0, True), done.err  # among its population, as it was trained
+    done = quick("reproduce", seed.id, store=store, cwd=here)
+    assert (done.code, "identical: all" in done.out) == (0, True), done.err  # in its seed batch, as it was trained
 
     project(here, [1, 2, 3])
-    more = command("ablate", "depth", "--devices", "cpu:2", store=store, cwd=here)
+    more = quick("ablate", "depth", "--devices", "cpu:2", store=store, cwd=here)
     assert more.code == 0, more.err
     grown = Counter(run.tags["knobs.kind"] for run in runs(store))
     assert grown == {"ablation": 1, "cell": 6, "trial": 18, "seed": 18, "reference": 1, "reproduction": 1}
     assert more.out.count(" finished ") + more.out.count(" reused ") == 12
 
-    quick = command("ablate", "depth", "--quick", "--devices", "cpu:1", store=store, cwd=here)
-    assert quick.code == 0, quick.err
-    assert "not for conclusions" in quick.out
+    done = quick("ablate", "depth", "--quick", "--devices", "cpu:1", store=store, cwd=here)
+    assert done.code == 0, done.err
+    assert "not for conclusions" in done.out
     assert Counter(run.tags["knobs.kind"] for run in runs(store, "depth-quick"))["seed"] == 12
 
 
@@ -148,7 +148,7 @@ def test_a_cell_whose_every_run_diverges_is_reported(tmp_path: Path) -> None:
         text = text.replace(old, new)
     path.write_text(text)
     store = tmp_path / "s"
-    done = command("ablate", "depth", "--devices", "cpu:2", store=store, cwd=here)
+    done = quick("ablate", "depth", "--devices", "cpu:2", store=store, cwd=here)
     assert done.code in (0, 1), done.err
     mad = [run for run in runs(store) if run.tags.get("knobs.level.rate") == "mad"]
     cells = [run for run in mad if run.tags["knobs.kind"] == "cell"]

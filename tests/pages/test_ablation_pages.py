@@ -25,7 +25,7 @@ from mlflow_pages import (
     stop,
 )
 from reported import TINY
-from support import Done, command
+from support import Done, quick
 
 from knobs.pages.ablation_views import CURRENT
 from knobs.pages.links import address, links
@@ -49,7 +49,7 @@ ABLATE = ("ablate", NAME, "--devices", "cpu:2")
 
 @dataclass(frozen=True)
 class Served:
-    """A store behind `knobs ui`, and what the commands said."""
+    """A store behind `knobs ui`, and the output of the commands."""
 
     folder: Path
     store: Path
@@ -65,7 +65,7 @@ class Served:
         return self.tracker.search(f"tags.`knobs.kind` = '{kind}'", self.tracker.experiment(NAME))
 
     def means(self) -> dict[str, float]:
-        """By cell, computed anew; the best first."""
+        """Return each cell's mean, computed from its runs, best first."""
         values: dict[str, list[float]] = {}
         for row in self.kind("seed"):
             values.setdefault(row.tags["knobs.cell"], []).append(row.metrics["test/accuracy"])
@@ -80,7 +80,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     path.parent.mkdir()
     for levels, options in (("[2, 8]", ("--seeds", "2")), ("[8, 16]", ())):
         path.write_text(TINY.replace("[2, 8]", levels))
-        done = command(*ABLATE, *options, store=store, cwd=folder)
+        done = quick(*ABLATE, *options, store=store, cwd=folder)
         assert done.code == 0, done.err
     tracker, port = Tracker(StoreLocations(folder, store)), free_port()
     process, said = start_ui(store, port, cwd=folder)
@@ -95,7 +95,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 
 def test_ablate_and_status_end_with_the_links_that_ui_prints(served: Served) -> None:
-    status = command("status", NAME, store=served.store, cwd=served.folder)
+    status = quick("status", NAME, store=served.store, cwd=served.folder)
     for title, link in served.links().items():
         for done in (served.done, status):
             assert f"{title:<6}  {link.replace(f':{served.port}/', ':5000/')}\n" in done.out
@@ -103,7 +103,7 @@ def test_ablate_and_status_end_with_the_links_that_ui_prints(served: Served) -> 
     assert f"{NAME}: 4 of 4 cells, 12 of 12 seeds, finished" in status.out
     table = status.out[status.out.index(f"{NAME}: test/accuracy") : status.out.index("accuracy rises with width")]
     assert table in served.done.out
-    refused = command("status", NAME, "--csv", store=served.store, cwd=served.folder)
+    refused = quick("status", NAME, "--csv", store=served.store, cwd=served.folder)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
 
 
@@ -193,7 +193,7 @@ def test_what_no_longer_speaks_for_the_ablation_lies_aside_until_it_does_again(s
     assert aside() == ASIDE
     path = served.folder / "experiments" / f"{NAME}.py"
     path.write_text(TINY.replace("[2, 8]", "[2, 8, 16]"))
-    done = command(*ABLATE, store=served.store, cwd=served.folder)
+    done = quick(*ABLATE, store=served.store, cwd=served.folder)
     assert done.code == 0, done.err
     assert aside() == set()
     assert len(served.kind("cell")) == len(CELLS | ASIDE)
@@ -207,7 +207,7 @@ def test_descriptions_say_question_claim_verdicts_and_how_again(served: Served, 
     shown = page.until(TEXT, lambda text: NAME in text and " seeds" in text)
     assert "Does width help on a toy?" in shown
     assert f"{parent.tags['knobs.verdicts']}; 6 of 6 cells, 18 of 18 seeds" in shown
-    assert command("report", NAME, store=served.store, cwd=served.folder).code == 0
+    assert quick("report", NAME, store=served.store, cwd=served.folder).code == 0
     links(served.tracker, NAME, publish=True)
     page.open(f"{base}/{served.tracker.experiment(NAME)}/runs/{parent.id}?workflowType=machine_learning")
     page.until("[...document.querySelectorAll('button')].find(e => e.innerText == 'Show more')?.click() ?? 1")

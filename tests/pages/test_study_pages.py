@@ -34,7 +34,7 @@ from mlflow_pages import (
     start_ui,
     stop,
 )
-from support import KNOBS, command
+from support import KNOBS, quick
 
 from knobs.pages.links import address, links
 from knobs.record.stores.locations import StoreLocations
@@ -50,7 +50,7 @@ STUDY = "mnist1d_mlp"
 TRIALS = 9
 WORSE = ("--training.max_steps", "140", "--optimizer.lr", "0.001")  # so that the baseline is not among the five best
 SEARCHED = ["model.depth", "model.width", "model.activation", "optimizer.kind", "optimizer.lr", "schedule.kind"]
-SEARCHED += ["optimizer.momentum"]  # where the optimizer is SGD, so not in the trial that is asked for first
+SEARCHED += ["optimizer.momentum"]  # only if the optimizer is SGD, so not in trial 0
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Served:
     tracker: Tracker
     port: int
     trials: list[dict[str, str]]
-    """The study's, as `knobs status --csv` tells them, the best first."""
+    """The rows of `knobs status STUDY --csv`, best first."""
 
     def links(self, name: str) -> dict[str, str]:
         return links(self.tracker, name, self.port)
@@ -80,9 +80,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     tracker = Tracker(StoreLocations(store.parent, store))
     make_trials(tracker)
     for arguments in (("study", STUDY, "--trials", str(TRIALS), *WORSE), ("run", STUDY, "--training.max_steps", "70")):
-        done = command(*arguments, "--devices", "cpu:2", store=store)
+        done = quick(*arguments, "--devices", "cpu:2", store=store)
         assert done.code == 0, done.err
-    table = list(csv.DictReader(io.StringIO(command("status", STUDY, "--csv", store=store).out)))
+    table = list(csv.DictReader(io.StringIO(quick("status", STUDY, "--csv", store=store).out)))
     table.sort(key=lambda row: (-float(row["val/accuracy"] or "-inf"), int(row["trial"])))
     port = free_port()
     process, said = start_ui(store, port)
@@ -109,7 +109,7 @@ def test_ui_prints_links_newest_first(served: Served) -> None:
 
 def test_other_commands_end_with_the_same_links(served: Served) -> None:
     for arguments in (("status", STUDY), ("study", STUDY, "--trials", str(TRIALS), *WORSE)):
-        done = command(*arguments, store=served.store)
+        done = quick(*arguments, store=served.store)
         for link in served.links(STUDY).values():
             assert link.replace(f":{served.port}/", ":5000/") in done.out
 
@@ -212,7 +212,7 @@ def test_of_five_hundred_trials_a_page_is_shown_and_twenty_are_drawn(served: Ser
     page.open(served.links(MADE)["curves"])
     page.until(LINES, lambda counts: counts == [20, 20, 20])
     asked = [address for address in page.requests if "history" in address]
-    assert len(asked) == 3  # one a metric
+    assert len(asked) == 3  # one per metric
     assert len({run for address in asked for run in re.findall(r"run_ids?=([0-9a-f]{32})", address)}) == 20
 
 

@@ -23,7 +23,7 @@ from knobs.training import CurvePoint
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     folder = tmp_path_factory.mktemp("project")
     (folder / "mlruns").mkdir()
-    for name in (".mlflow-123.db", ".mlflow-123.db-journal"):  # a start that was killed left these
+    for name in (".mlflow-123.db", ".mlflow-123.db-journal"):  # left by a start that was killed
         (folder / "mlruns" / name).write_bytes(b"half")
     return Tracker(StoreLocations(folder, folder / "mlruns"))
 
@@ -38,7 +38,7 @@ def records(*steps: int) -> list[CurvePoint]:
 
 
 def rows(places: StoreLocations, query: str) -> list[tuple[object, ...]]:
-    """What another program sees in the file."""
+    """Return the rows that another program reads from the file."""
     connection = sqlite3.connect(places.database)
     try:
         return connection.execute(query).fetchall()
@@ -69,7 +69,7 @@ def test_more_points_than_mlflow_takes_at_once(tracker: Tracker, run: str) -> No
 
 def test_what_is_written_is_read_back(tracker: Tracker, run: str, tmp_path: Path) -> None:
     tracker.params(run, {f"model.k{i}": i for i in range(250)})
-    tracker.params(run, {"model.width": 7, "data.padding": (36, 60)})  # the same again is nothing
+    tracker.params(run, {"model.width": 7, "data.padding": (36, 60)})  # writing the same value again changes nothing
     tracker.summary(run, {"best/val/loss": 0.1 + 0.2, "parameters": 12.0}, 40)
     tracker.upload_texts(run, {"config.json": "{}"})
     (tmp_path / "best.ckpt").write_bytes(b"weights")
@@ -111,7 +111,7 @@ def test_an_experiment_is_made_once_and_a_deleted_one_is_refused(tracker: Tracke
 
 
 class Locked:
-    """Another program holds the store's write lock for some seconds, or the whole store."""
+    """Hold the store's write lock, or an exclusive lock, for some seconds, as another program does."""
 
     def __init__(self, places: StoreLocations, seconds: float, lock: str = "IMMEDIATE") -> None:
         self.database, self.seconds, self.lock = places.database, seconds, lock
@@ -150,7 +150,7 @@ WRITES: dict[str, Callable[[Tracker, str], object]] = {
     "tags": lambda tracker, run: tracker.tag(run, {"knobs.state": "x"}),
     "a data set": lambda tracker, run: tracker.inputs(run, "toy", "f" * 64, {"file": "toy.py"}),
     "an end": lambda tracker, run: tracker.end(run, "FINISHED", {"knobs.state": "finished"}),
-    "another name": lambda tracker, run: tracker.rename(run, "other"),
+    "a text": lambda tracker, run: tracker.upload_texts(run, {"a.txt": "a"}),
 }
 
 
@@ -159,7 +159,7 @@ def test_every_write_waits_and_says_so_in_time(
     write: Callable[[Tracker, str], object], tracker: Tracker, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Locked(tracker.places, 1.5):
-        monkeypatch.setattr(tracker, "patience", 0.0)  # nor does one attempt take MLflow's 20 seconds
+        monkeypatch.setattr(tracker, "patience", 0.0)  # and no attempt takes MLflow's 20 seconds
         with pytest.raises(StoreError, match="database is locked"):
             write(tracker, run)
         monkeypatch.undo()

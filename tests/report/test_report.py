@@ -46,7 +46,7 @@ def every_file(folder: Path) -> dict[str, bytes]:
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text within some of them."""
+    """A page's tags with their attributes, and the texts inside them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ def test_table_says_what_the_receipts_say(report: Path) -> None:
 def test_same_bytes_when_built_twice_and_small_is_a_part_of_it(home: Path, report: Path, tmp_path: Path) -> None:
     assert knobs(home, "report", "tiny", "--out", str(tmp_path / "again")).code == 0
     assert every_file(tmp_path / "again") == every_file(report)
-    assert knobs(home, "report", "tiny", "--small", "--out", str(tmp_path / "again")).code == 0  # over the other
+    assert knobs(home, "report", "tiny", "--small", "--out", str(tmp_path / "again")).code == 0  # replaces it
     small = every_file(tmp_path / "again")
     assert {Path(path).suffix for path in small} == {".md", ".csv", ".svg", ".json"}
     assert all(data == (report / path).read_bytes() for path, data in small.items() if path != "receipts.json")
@@ -297,8 +297,8 @@ def test_cells_of_their_own_spaces_steps_and_data(home: Path) -> None:
     text = (home / "mlruns" / "reports" / "mixed" / "report.md").read_text()
     assert "in every cell but linear (nothing to tune)" in text
     assert "(0.001 to 0.5, log: one; 0.001 to 0.25, log: two). Budget of every cell: 3 trials of 16 to 24 steps" in text
-    assert "all runs share code, data, packages, thread count, device and machine" in text  # data of one kind, that is
-    assert "`unknown`" not in text  # the trials of the linear cell are reused: theirs are the versions of the first
+    assert "all runs share code, data, packages, thread count, device and machine" in text  # of one data set
+    assert "`unknown`" not in text  # the reused trials of the linear cell have the versions of the first one
     receipts_of = receipts(home / "mlruns" / "reports" / "mixed")["runs"]
     assert sum(run["state"] == "reused" for run in receipts_of.values()) >= 2
     assert len({run["cpu_capability"] for run in receipts_of.values()}) == 1

@@ -25,7 +25,7 @@ def test_what_no_viewer_needs_is_gone() -> None:
     assert text.startswith("<svg ")
     assert "metadata" not in text
     assert "figure_1" not in text
-    assert '<g id="patch_1">' in text  # the white sheet, which a page takes out
+    assert '<g id="patch_1">' in text  # the white background, which a page removes
     assert 'd="M0.12 0L-1.5 2.01z"' in text
     assert 'x="12.35"' in text
     assert 'transform="translate(1.23 2) scale(0.015625 -0.015625)"' in text

@@ -12,7 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datamodules.toy import Toy
 from knobs import BadInputError, RunConfig, Study, Training, Value
-from knobs.search import PendingTrial, Search, finished_trial, trial_from_json
+from knobs.config import text_of
+from knobs.record.knob_range import KnobRange
+from knobs.record.spaces import space_from_json, space_to_json
+from knobs.search import PendingTrial, Search, finished_trial, rungs_from_json
 from models.mlp import MLP
 from optimizers.sgd import SGD
 from schedules.constant import Constant
@@ -101,7 +104,7 @@ def test_a_trial_sees_the_history_that_the_lag_allows_and_no_more() -> None:
             short.history[number] = trial
     assert not short.knows_enough(21)
     assert short.knows_enough(20)
-    assert full.ask(20).config == short.ask(20).config  # 17 to 19 are known to one of them
+    assert full.ask(20).config == short.ask(20).config  # only one of them knows 17 to 19
     old = full.history[16]
     answers = set()
     for value in (-99.0, 99.0):  # 16 is the last that counts
@@ -210,23 +213,28 @@ def test_a_repeated_report_gives_the_same_answer() -> None:
 
 @pytest.mark.parametrize("pruner", ["hyperband", "median"])
 def test_what_is_recorded_of_a_trial_brings_the_search_back(pruner: str) -> None:
-    """A relaunch has only MLflow's record: parameters, distributions, attributes, curve, value."""
+    """A relaunch has only MLflow's record: parameters as text, the space, the pruner's rungs, curve, value."""
     study = made(pruner=pruner, feedback_lag=2)
     through, back = Search(study, "s"), Search(study, "s")
-    rungs = 0
+    with_rungs = 0
     for number in range(16):
         one, two = through.ask(number), back.ask(number)
         assert one.config == two.config
         frozen, again = trained(one), trained(two)
         assert plain({0: ("", frozen)}) == plain({0: ("", again)})
         through.history[number] = frozen
-        params, shapes, attrs = trial_from_json(two.to_json())
-        rungs += len(attrs)
+        texts = {name: text_of(value) for name, value in two.config.knobs().items()}
+        shapes = space_from_json(space_to_json(two.trial.distributions))
+        assert list(shapes) == list(two.trial.distributions)
+        chosen = {name: KnobRange.of(name, shape).parse(texts[name]) for name, shape in shapes.items()}
+        assert chosen == two.trial.params
+        rungs = rungs_from_json(two.rungs_to_json())
+        with_rungs += bool(rungs)
         back.history[number] = finished_trial(
-            again.state, again.value, params, shapes, attrs, True, again.intermediate_values
+            again.state, again.value, chosen, shapes, rungs, True, again.intermediate_values
         )
-    assert bool(rungs) == (pruner == "hyperband")
-    resumed = back.ask(15, trial_from_json(two.to_json())[0])  # a trial that was interrupted
+    assert bool(with_rungs) == (pruner == "hyperband")
+    resumed = back.ask(15, chosen)  # a trial that was interrupted
     assert resumed.config == two.config
 
 

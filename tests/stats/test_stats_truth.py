@@ -17,7 +17,7 @@ FAMILY = 0.065
 
 
 def noise(name: str, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Draws of mean 0 and sd 1."""
+    """Draw values of mean 0 and standard deviation 1."""
     draw, mean = DRAWS[name]
     return (draw(g, shape) - mean) / SD[name]
 
@@ -47,13 +47,13 @@ def test_intervals_of_differences_slopes_and_effects_cover_where_a_knob_does_not
 
 
 def test_students_interval_does_not_cover_skewed_runs() -> None:
-    """Why the printed interval is not Student's: were this to fail, the stretch could go."""
+    """The reason why the printed interval is not Student's. If this fails, the stretch is not needed."""
     x = np.random.default_rng(0).lognormal(size=(5, 30_000))
     assert coverage(stats.mean_interval(x, shape="symmetric"), np.exp(0.5)) < 0.84
 
 
 def mixed_claims(x: np.ndarray, side: float) -> list[stats.ClaimTest]:
-    """Five claims, none true: three of direction over equal cells, two with the truth just outside their tolerance."""
+    """Return five false claims: three of direction over equal cells, two with the truth just outside the tolerance."""
     return [
         stats.beats(x[:, 1], x[:, 0]),
         stats.beats(x[:, 2], x[:, 0], direction="minimize"),
@@ -64,7 +64,7 @@ def mixed_claims(x: np.ndarray, side: float) -> list[stats.ClaimTest]:
 
 
 def null_ablations(name: str, n: int, ablations: int, seed: int) -> tuple[float, float]:
-    """Shares of null ablations with a false verdict: ours, and where the better best run wins."""
+    """Return the fraction of null ablations with a false verdict: by our tests, and if the better best run wins."""
     g = np.random.default_rng(seed)
     side = 1.0 if name == "beta" else -1.0
     false = naive = 0
@@ -103,7 +103,7 @@ def test_null_ablations_rarely_get_a_verdict_at_more_seeds(n: int) -> None:
 @pytest.mark.parametrize("n", [4, 5, 10, 20])
 @pytest.mark.parametrize("name", ["lognormal", "beta"])
 def test_matching_a_value_is_as_safe_in_a_family_of_skewed_cells(name: str, n: int) -> None:
-    """The p-values behind `matches`, at the levels that Holm gives; four such claims err no more than one."""
+    """The p-values behind `matches` at Holm's levels: four such claims have no higher error rate than one."""
     p = stats.mean_interval(noise(name, np.random.default_rng(n), (n, 4, 50_000))).p
     for alpha in (0.05, 0.0125, 0.005):
         assert (p <= alpha).mean() <= 1.3 * alpha

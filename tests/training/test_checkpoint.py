@@ -72,7 +72,7 @@ def test_a_truncated_file_is_refused(saved: Path, kept: float) -> None:
 
 
 def test_no_flipped_byte_goes_unnoticed(saved: Path) -> None:
-    """Either the file is refused, or what is read is what was saved (a byte of padding, or a name's copy)."""
+    """Either the file is refused or it gives the saved state (if the byte is padding or in a copied name)."""
     whole = saved.read_bytes()
     chosen = random.Random(0).sample(range(len(whole)), 1000)
     refusals = 0
@@ -98,7 +98,7 @@ def test_bytes_flipped_within_a_tensor_are_a_wrong_checksum(saved: Path) -> None
 
 
 class Bomb:
-    """Unpickled without care, it makes a file."""
+    """An object that creates a file if it is unpickled without restrictions."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

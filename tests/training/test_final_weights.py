@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_seed_batch import SEEDS, alone, close, together
 from torch import nn
-from trainings import Listener, lasting, toy_config, train
+from trainings import SEEDS, Listener, alone, close, lasting, together, toy_config, train
 
 from knobs import RunConfig, Value
 from knobs.data.in_memory import InMemoryData
@@ -24,7 +23,7 @@ KNOBS: dict[str, Mapping[str, Value]] = {
 
 
 def iterates(config: RunConfig, cache: Path) -> tuple[nn.Module, list[list[torch.Tensor]], list[list[float]]]:
-    """By hand: the network, its weights after every step, and the norms of its matrices' gradients in every step."""
+    """Train by hand. Return the network, its weights after each step and its matrices' gradient norms in each step."""
     torch.manual_seed(config.seed)
     spec = config.data.spec()
     network = config.model.build(spec)
@@ -76,7 +75,7 @@ def test_the_running_mean_of_the_weights(begins: int, tmp_path: Path) -> None:
     found = kept(tmp_path / "run", config)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found.values(), means, strict=True))
     listener = Listener()
-    train(config, tmp_path / "heard", listener)
+    train(config, tmp_path / "again", listener)
     with torch.no_grad():
         for parameter, mean in zip(network.parameters(), means, strict=True):
             parameter.copy_(mean)
@@ -86,10 +85,10 @@ def test_the_running_mean_of_the_weights(begins: int, tmp_path: Path) -> None:
 
 
 def test_averaging_moves_no_training_loss(tmp_path: Path) -> None:
-    heard = [Listener(), Listener()]
-    for listener, on in zip(heard, (False, True), strict=True):
+    listeners = [Listener(), Listener()]
+    for listener, on in zip(listeners, (False, True), strict=True):
         train(toy_config(training__averaging=on), tmp_path / str(on), listener)
-    plain, averaged = ([values["train/loss"] for _, values in listener.curves()] for listener in heard)
+    plain, averaged = ([values["train/loss"] for _, values in listener.curves()] for listener in listeners)
     assert plain == averaged
 
 
@@ -119,9 +118,9 @@ def test_interrupted_and_gone_on_with_the_same_bits(changes: Mapping[str, Value]
 @pytest.mark.parametrize("changes", KNOBS.values(), ids=KNOBS)
 def test_a_member_of_a_population_does_the_same(changes: Mapping[str, Value], tmp_path: Path) -> None:
     config = toy_config().with_knobs(changes)
-    for seed, (outcome, heard) in zip(SEEDS, together(config, tmp_path / "all"), strict=True):
-        want, told = alone(config, seed, tmp_path / f"alone{seed}")
+    for seed, (outcome, listener) in zip(SEEDS, together(config, tmp_path / "all"), strict=True):
+        want, other_listener = alone(config, seed, tmp_path / f"alone{seed}")
         assert outcome.best_step == want.best_step
         assert close(lasting(outcome), lasting(want), 5e-6)
-        pairs = zip(heard.curves(), told.curves(), strict=True)
+        pairs = zip(listener.curves(), other_listener.curves(), strict=True)
         assert all(a == b and close(one, other, 5e-6) for (a, one), (b, other) in pairs)

@@ -1,4 +1,4 @@
-"""The learner against a training loop written by hand: the same bits, however a run is cut and gone on with."""
+"""The learner against a hand-written training loop: the same bits, also if a run is interrupted and continued."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def by_hand(config: RunConfig, cache: Path) -> tuple[list[float], list[float], dict[str, torch.Tensor]]:
-    """Loss of every step, validation loss after every step, and the last weights: a plain loop over batches."""
+    """Train with a plain loop over batches. Return each step's loss and validation loss, and the last weights."""
     dtype = torch.float64 if config.training.precision == "64" else torch.float32
     splits, spec = config.data.load(), config.data.spec()
     order = InMemoryData(config, cache, torch.device("cpu")).permutation
@@ -132,7 +132,7 @@ def test_the_order_of_the_data_is_a_function_of_seed_and_epoch(tmp_path: Path) -
     assert len(set(orders)) == 6
     assert {tuple(sorted(order)) for order in orders} == {tuple(range(256))}
     whole = list(Interval(made[0], 0, 20))
-    for begin in range(20):  # any step's batch can be had without those before it
+    for begin in range(20):  # the batch of any step does not need those before it
         for (x, y), (other_x, other_y) in zip(Interval(made[1], begin, 20), whole[begin:], strict=True):
             assert torch.equal(x, other_x)
             assert torch.equal(y, other_y)
@@ -143,7 +143,7 @@ def test_the_same_run_twice_has_the_same_bits(name: str, tmp_path: Path) -> None
     heard: list[Listener] = [Listener(), Listener()]
     ends: list[Outcome] = []
     for index, listener in enumerate(heard):
-        torch.manual_seed(index + 99)  # what was done before in this process is nothing to a run
+        torch.manual_seed(index + 99)  # a run does not depend on earlier random draws of the process
         torch.rand(index + 1)
         ends.append(train(toy_config(**CASES[name]), tmp_path / str(index), listener, read_test=True))
     assert heard[0].curves() == heard[1].curves()
@@ -163,7 +163,7 @@ def test_recorded_rate_and_gradient_norm_are_those_of_the_step(tmp_path: Path) -
         assert set(values) == {"train/loss", "val/loss", "val/accuracy", "lr", "grad_norm"}
 
 
-# Going on
+# Continuing
 
 
 RESUMED = ["sgd, momentum, nesterov", "all at once", "adamw, clipped", "a recurrent network"]
@@ -182,7 +182,7 @@ def test_going_on_from_any_step_changes_no_bit(name: str, tmp_path: Path) -> Non
         torch.manual_seed(stop)
         ended = train(config, tmp_path / f"after-{stop}", after, read_test=True, resume=(cut.checkpoint,))
         assert f"continued from step {stop}" in ended.log
-        assert after.curves() == whole.curves()  # what the checkpoint holds is told again, then the rest
+        assert after.curves() == whole.curves()  # the points in the checkpoint come again, then the rest
         assert lasting(ended) == lasting(expected)
         mine, theirs = best_weights(ended), best_weights(expected)
         assert all(torch.equal(mine[key], theirs[key]) for key in theirs)

@@ -41,7 +41,7 @@ def test_binary(ties: bool) -> None:
     assert found["loss"] == pytest.approx(sk.log_loss(labels, scores))
     assert found["auroc"] == pytest.approx(sk.roc_auc_score(labels, scores))
     assert found["average_precision"] == pytest.approx(sk.average_precision_score(labels, scores))
-    if not ties:  # a score of exactly a half falls to either side
+    if not ties:  # a score of exactly 0.5 may be rounded to either side
         assert found["accuracy"] == pytest.approx(sk.accuracy_score(labels, scores > 0.5))
 
 

@@ -23,7 +23,7 @@ def test_a_batch_of_one_under_batch_normalisation_fails_in_our_words(tmp_path: P
 
 
 def test_the_checkpoint_is_the_best_on_validation(tmp_path: Path) -> None:
-    config = toy_config(optimizer__lr=3.0, training__max_steps=60)  # so large a rate that the last is not the best
+    config = toy_config(optimizer__lr=3.0, training__max_steps=60)  # too large: the last step is not the best
     listener = Listener()
     ended = train(config, tmp_path / "run", listener, read_test=True)
     best_step, best = max(listener.curves(), key=lambda point: (point[1]["val/accuracy"], -point[0]))
@@ -82,7 +82,7 @@ def test_the_pruners_answer_ends_the_run(tmp_path: Path) -> None:
     assert listener.asked == [(step, values["val/accuracy"]) for step, values in listener.curves()]
     assert [step for step, _ in listener.asked] == [5, 10]
     silent = Listener(answer=lambda step, _: False)
-    assert train(toy_config(), tmp_path / "other", silent).state == "finished"  # nobody asked
+    assert train(toy_config(), tmp_path / "other", silent).state == "finished"  # there is no pruner
     assert silent.asked == []
 
 
@@ -133,7 +133,7 @@ def test_precision(tmp_path: Path) -> None:
     assert single != double
     assert mixed == pytest.approx(double, rel=0.05)
     assert mixed != pytest.approx(double, rel=1e-6)
-    for value in mixed:  # the mean is taken in float32: more digits than bfloat16 has
+    for value in mixed:  # the mean is taken in float32, with more digits than bfloat16
         assert torch.tensor(value).bfloat16().item() != value
 
 

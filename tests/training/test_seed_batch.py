@@ -6,54 +6,18 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from trainings import Listener, lasting, toy_config, train
+from trainings import SEEDS, Listener, alone, close, lasting, together, toy_config
 
 from datamodules.mnist1d import MNIST1D
-from knobs import RunConfig, Value
-from knobs.training import Outcome, TrainJob
-from knobs.training.seed_batch import run_seed_batch, trains_as_batch
+from knobs import Value
+from knobs.training import Outcome
+from knobs.training.seed_batch import trains_as_batch
 from knobs.training.stacked_layers import can_stack, stack_networks
 from models.mlp import MLP
 from models.resnet import ResNet
 
-SEEDS = (3, 4, 5)
 TOLERANCE = {"32": 2e-6, "64": 1e-14}
-"""Of every recorded value after 30 steps, against the run alone; rounding grows with the steps."""
-
-
-def together(
-    config: RunConfig,
-    folder: Path,
-    *,
-    seeds: tuple[int, ...] = SEEDS,
-    wanted: tuple[int, ...] | None = None,
-    stop_at: int | None = None,
-    resume: tuple[Path, ...] = (),
-) -> list[tuple[Outcome, Listener]]:
-    """Train a seed batch in this process, as a worker would."""
-    heard = [Listener(stop_at=stop_at) for _ in wanted or seeds]
-    jobs = [
-        TrainJob(
-            run=str(seed),
-            config=config.with_knobs({"seed": seed}).to_json(),
-            folder=folder / str(seed),
-            cache=folder.parent / "cache",
-            resume=resume,
-            batch_seeds=seeds,
-            read_test=True,
-        )
-        for seed in wanted or seeds
-    ]
-    return list(zip(run_seed_batch(jobs, heard, torch.device("cpu")), heard, strict=True))
-
-
-def alone(config: RunConfig, seed: int, folder: Path) -> tuple[Outcome, Listener]:
-    listener = Listener()
-    return train(config.with_knobs({"seed": seed}), folder, listener, read_test=True), listener
-
-
-def close(one: dict[str, float], other: dict[str, float], tolerance: float) -> bool:
-    return one.keys() == other.keys() and all(abs(one[k] - other[k]) <= tolerance * max(1, abs(one[k])) for k in one)
+"""Largest difference of any recorded value after 30 steps from the run alone. Rounding grows with the steps."""
 
 
 @pytest.mark.parametrize(
@@ -75,21 +39,21 @@ def test_each_member_does_what_it_does_alone(changes: dict[str, Value], tmp_path
     config = toy_config().with_knobs(changes)
     tolerance = TOLERANCE[config.training.precision]
     ended = set()
-    for seed, (outcome, heard) in zip(SEEDS, together(config, tmp_path / "all"), strict=True):
-        want, told = alone(config, seed, tmp_path / f"alone{seed}")
+    for seed, (outcome, listener) in zip(SEEDS, together(config, tmp_path / "all"), strict=True):
+        want, other = alone(config, seed, tmp_path / f"alone{seed}")
         assert outcome.state == want.state == "finished"
         assert outcome.best_step == want.best_step
-        assert [step for step, _ in heard.curves()] == [step for step, _ in told.curves()]
-        pairs = zip(heard.curves(), told.curves(), strict=True)
+        assert [step for step, _ in listener.curves()] == [step for step, _ in other.curves()]
+        pairs = zip(listener.curves(), other.curves(), strict=True)
         assert all(close(mine, its, tolerance) for (_, mine), (_, its) in pairs)
         assert close(lasting(outcome), lasting(want), tolerance)
-        ended.add(heard.curves()[-1][0])
+        ended.add(listener.curves()[-1][0])
     if "training.early_stop" in changes:
-        assert min(ended) < 30  # a member that stops early is told of no more
+        assert min(ended) < 30  # a member that stops early receives no more
 
 
 def values(trained: list[tuple[Outcome, Listener]]) -> list[Any]:
-    return [(outcome.state, lasting(outcome), heard.curves()) for outcome, heard in trained]
+    return [(outcome.state, lasting(outcome), listener.curves()) for outcome, listener in trained]
 
 
 @pytest.mark.parametrize("changes", [{}, {"model.dropout": 0.3, "model.norm": "batch", "optimizer.kind": "adamw"}])
@@ -128,7 +92,7 @@ def test_a_member_that_diverges_ends_alone(tmp_path: Path, monkeypatch: pytest.M
 
     def broken(networks: Any, generators: Any) -> nn.Module:
         made = make(networks, generators)
-        if isinstance(made, nn.Sequential):  # the whole
+        if isinstance(made, nn.Sequential):  # the whole network
             with torch.no_grad():
                 next(made.parameters())[1] = torch.inf
         return made
@@ -144,7 +108,7 @@ def test_a_member_that_diverges_ends_alone(tmp_path: Path, monkeypatch: pytest.M
 def test_the_rule_looks_at_config_and_device_alone() -> None:
     config = toy_config()
     assert trains_as_batch(config, "cpu")
-    assert not trains_as_batch(config, "cuda")  # no figures yet that speak for it
+    assert not trains_as_batch(config, "cuda")  # no benchmark supports it yet
     assert not trains_as_batch(config.with_knobs({"model.width": 512, "model.depth": 2}), "cpu")
     assert not trains_as_batch(config.with_knobs({"training.precision": "bf16-mixed"}), "cpu")
     before = torch.get_rng_state()

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from knobs import signals
 from knobs.errors import InterruptedBySignal, StoreError
+from knobs.launch.driver.device_time import DeviceTime
 from knobs.launch.driver.display import Display, show_end, work_progress
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.driver.reuse import find_reusable
@@ -50,11 +51,11 @@ class Driver:
         """The runs that each busy worker trains: one, or the members of a batch."""
         self.requeued: deque[list[OpenRun]] = deque()
         """Runs whose worker was lost."""
-        self.idle_seconds = self.busy_seconds = 0.0
+        self.device_time = DeviceTime()
         self._opening: list[OpenRun] = []
         self._mute = False
         self._environments: dict[WorkerHandle, dict[str, str]] = {}
-        self._flushed = self._clocked = time.monotonic()
+        self._flushed = time.monotonic()
 
     def run(self, plan: Plan) -> None:
         """Drive the plan to its end. Raise `InterruptedBySignal` after everything is saved."""
@@ -65,7 +66,7 @@ class Driver:
                 self._dispatch()
                 for worker, message in self.pool.wait(0.2):
                     self._handle(worker, message)
-                self._clock()
+                self.device_time.add(self.pool.workers, self.training, more=not plan.done)
                 if time.monotonic() - self._flushed > FLUSH_SECONDS:
                     self.flush()
                 if self.display.due():
@@ -243,16 +244,6 @@ class Driver:
             self.recorder.leave_interrupted(run)
         for run in left:
             self.plan.interrupted(run.planned)
-
-    def _clock(self) -> None:
-        """Add up busy and idle device time. A ready device is idle if there is more to do."""
-        now = time.monotonic()
-        passed, self._clocked = now - self._clocked, now
-        for worker in self.pool.workers:
-            if worker in self.training:
-                self.busy_seconds += passed
-            elif worker.ready and not self.plan.done:
-                self.idle_seconds += passed
 
 
 def _stopped(message: FromWorker) -> bool:

@@ -49,14 +49,14 @@ class OpenRun:
         if (old := planned.continues) is not None:
             run.id, run.fingerprint, run.attempt = old.id, old.fingerprint, old.attempt
             run.lost_workers, run.last_step, run.singles = old.lost_workers, old.last_step, set(old.singles)
-        if (reading := planned.test_reading) is not None:
+        if (reading := planned.reads_test_of) is not None:
             run.id, run.checkpoint = reading.row.id, reading.checkpoint
         return run
 
     @property
     def trains(self) -> bool:
         """False if it only reads the test split of a run that has ended."""
-        return self.planned.test_reading is None
+        return self.planned.reads_test_of is None
 
     def receive(self, point: CurvePoint) -> None:
         """Keep a point to be written. Points up to the last written step are replays and are dropped."""

@@ -9,7 +9,7 @@ from knobs.discover import launch_docstring
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.plans.plan import parent_name
 from knobs.numbers import metric_text
-from knobs.record.notes import paragraphs
+from knobs.pages.descriptions import paragraphs
 from knobs.record.schema import Kind, Metric, Tag
 from knobs.training import Outcome
 

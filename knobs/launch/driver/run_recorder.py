@@ -14,8 +14,7 @@ from knobs.config import KINDED, RunConfig
 from knobs.data import prepare
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.driver.run_notes import run_note
-from knobs.record import schema
-from knobs.record.notes import note_tags
+from knobs.pages.descriptions import note_tags
 from knobs.record.runs import config_json, execution_of
 from knobs.record.schema import Artifact, Tag
 from knobs.record.states import STATES, StateName
@@ -49,7 +48,6 @@ class RunRecorder:
         run.identity = _identity(digest, code, config, environment)
         commit, diff = provenance.git_state(self.places.root)
         tags = {
-            Tag.SCHEMA: schema.VERSION,
             Tag.KIND: planned.kind,
             Tag.STATE: StateName.RUNNING,
             Tag.ATTEMPT: "1",
@@ -125,10 +123,10 @@ class RunRecorder:
 
     def add_test(self, run: OpenRun, outcome: Outcome) -> str:
         """Add the test metrics of a run that has ended: its status, end and state stay. Return its state."""
-        assert run.planned.test_reading is not None
+        assert run.planned.reads_test_of is not None
         self._write_values(run, outcome)
         self.tracker.tag(run.id, self._end_tags(run, outcome))
-        return run.planned.test_reading.row.state
+        return run.planned.reads_test_of.row.state
 
     def leave_interrupted(self, run: OpenRun) -> None:
         """Leave the run to be continued later."""

@@ -28,8 +28,8 @@ class InterruptedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestReading:
-    """Do not train: read the test split of a finished run with its checkpoint."""
+class FinishedRun:
+    """A finished run whose test split has yet to be read, with its checkpoint."""
 
     row: Row
     checkpoint: Path
@@ -60,8 +60,8 @@ class PlannedRun:
     """The cell of an ablation that it belongs to."""
     continues: InterruptedRun | None = None
     """The recorded run that it continues."""
-    test_reading: TestReading | None = None
-    """Set if nothing is trained."""
+    reads_test_of: FinishedRun | None = None
+    """Train nothing: read the test split of this run."""
 
 
 def group_batches(planned: Iterable[PlannedRun]) -> list[list[PlannedRun]]:

@@ -78,5 +78,8 @@ def read_metrics(database: Path, runs: Sequence[str]) -> Iterable[tuple[str, str
 SHARED_VIEW = "mlflow.sharedViewState."
 """Followed by a key: an experiment's tag that holds a saved view as JSON. Its fields are what MLflow 3.17 reads."""
 
+MOST_VIEW_CHARACTERS = 20_000
+"""MLflow refuses a longer tag of an experiment."""
+
 SHARED_VIEW_VERSIONS = "3.17."
 """Versions whose pages are known to read such a tag. Other versions get deep links."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from knobs.config import text_of
 from knobs.errors import BadInputError, KnobsError, StoreError
-from knobs.record.schema import MlflowTag, bounded
+from knobs.record.schema import VERSION, MlflowTag, Tag, bounded
 from knobs.record.stores.locations import StoreLocations, without_password
 from knobs.training import CurvePoint
 
@@ -87,7 +87,7 @@ class Tracker:
 
     def create(self, experiment: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
         """Create a run, RUNNING, with its knobs as parameters. Return its id."""
-        every = {MlflowTag.SOURCE_NAME: "knobs", MlflowTag.SOURCE_TYPE: "LOCAL", **tags}
+        every = {Tag.SCHEMA: VERSION, MlflowTag.SOURCE_NAME: "knobs", MlflowTag.SOURCE_TYPE: "LOCAL", **tags}
         shown = {key: bounded(value) for key, value in every.items()}
         run = self._retry(lambda: self.client.create_run(experiment, tags=shown, run_name=name))
         self.params(run.info.run_id, params)
@@ -204,9 +204,9 @@ class Tracker:
         return dict(self._retry(lambda: self.client.get_experiment(experiment)).tags)
 
     def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
-        """Set an experiment's tags."""
+        """Set an experiment's tags. They may be longer than those of runs; MLflow refuses over 20,000 characters."""
         for key, value in tags.items():
-            self._retry(partial(self.client.set_experiment_tag, experiment, key, bounded(value)))
+            self._retry(partial(self.client.set_experiment_tag, experiment, key, value))
 
     def inputs(self, run: str, name: str, fingerprint: str, source: Mapping[str, str]) -> None:
         """Record the data set that a run is trained on."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from knobs import stats
-from knobs.ablation import ClaimVerdict
+from knobs.ablation import ClaimVerdict, is_selected
 from knobs.record.recorded_ablation import RecordedAblation, RecordedCell
 from knobs.record.schema import Metric
 
@@ -83,7 +83,7 @@ def _corrected_differences(ablation: RecordedAblation) -> dict[str, Spread]:
     base = ablation.baseline.values(ablation.shown)
     others = [cell for cell in ablation.cells if cell is not ablation.baseline]
     found = {c.name: made for c in others if (made := paired_spread(c.values(ablation.shown), base)) is not None}
-    corrected = stats.holm([made.p for made in found.values()])
+    corrected = stats.holm([made.p for made in found.values() if made.p is not None])
     return {name: replace(made, p=float(p)) for (name, made), p in zip(found.items(), corrected, strict=True)}
 
 
@@ -108,14 +108,8 @@ def tuned_values(cell: RecordedCell, ablation: RecordedAblation) -> list[float]:
 
 def cells_of_claim(verdict: ClaimVerdict, ablation: RecordedAblation) -> Sequence[RecordedCell]:
     """Return the cells that a claim is about."""
-
-    def selected(cell: RecordedCell) -> bool:
-        return any(
-            all(cell.levels[n] == want if isinstance(want, str) else cell.levels[n] in want for n, want in s.items())
-            for s in verdict.claim.selections()
-        )
-
-    return [cell for cell in ablation.cells if selected(cell)]
+    selections = verdict.claim.selections()
+    return [cell for cell in ablation.cells if any(is_selected(cell.levels, selection) for selection in selections)]
 
 
 def trials_group(cell: RecordedCell) -> str:

@@ -1,25 +1,26 @@
-"""The table of an ablation's cells: for readers, for papers, for programs."""
+"""The table of an ablation's cells: for readers and papers, and for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from knobs.numbers import metric_text, p_text, signed_text
-from knobs.record.recorded import AblationRecord
-from knobs.report.ablation.cells import CellNumbers, Spread
-from knobs.report.ablation.review import seeds_of
-from knobs.report.common_sections import Data
-from knobs.report.figures.style import label
-from knobs.report.formats.document import Block, Bullets, Inline, Link, Paragraph, Parts, Table
-from knobs.report.receipts import Ledger, slug
+from knobs.record.recorded_ablation import RecordedAblation
+from knobs.record.schema import is_test
+from knobs.report.ablation.cells import CellNumbers, Spread, seeds_group
+from knobs.report.common_sections import files_note
+from knobs.report.figures.style import metric_label
+from knobs.report.formats.document import Block, Bullets, DataTable, Inline, Link, Paragraph, Parts, Table, slug
+from knobs.report.receipts import Ledger
 
 
-def cell_table(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledger) -> Table:
-    """A line a cell: mean, difference to the baseline, p, seeds, parameters."""
+def cell_table(ablation: RecordedAblation, rows: Sequence[CellNumbers], ledger: Ledger) -> Table:
+    """Return a row per cell: mean, difference to the baseline, p, seeds, parameters."""
+    shown, baseline = ablation.shown, ablation.baseline
     head = [
         "cell",
-        f"{label(record.shown)}, mean [95%]",
-        f"difference to {record.baseline.name} [95%]",
+        f"{metric_label(shown)}, mean [95%]",
+        f"difference to {baseline.name} [95%]",
         "p",
         "seeds",
         "parameters",
@@ -27,12 +28,12 @@ def cell_table(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledg
     lines: list[Sequence[Parts]] = []
     for row in rows:
         name = row.cell.name
-        group, key = seeds_of(row.cell), f"table/{name}"
-        base: Inline = " (baseline)" if row.cell is record.baseline else ""
-        mean = "no seed finished" if row.cell.seeds else "nothing recorded"
-        spread = _spread(ledger, f"{key}/mean", row.mean, group, f"mean of {record.shown}", signs=False, none=mean)
-        how = f"mean of {record.shown} less {record.baseline.name}'s, paired by seed"
-        gap = _spread(ledger, f"{key}/difference", row.difference, group, how, signs=True)
+        group, key = seeds_group(row.cell), f"table/{name}"
+        base: Inline = " (baseline)" if row.cell is baseline else ""
+        none = "no seed finished" if row.cell.seeds else "nothing recorded"
+        mean = _spread_parts(ledger, f"{key}/mean", row.mean, group, f"mean of {shown}", signs=False, none=none)
+        how = f"mean of {shown} less {baseline.name}'s, paired by seed"
+        gap = _spread_parts(ledger, f"{key}/difference", row.difference, group, how, signs=True)
         p: Parts = ["-"]
         if row.difference is not None and row.difference.p is not None:
             p_how = "p of the difference, corrected over all cells (Holm)"
@@ -45,11 +46,11 @@ def cell_table(record: AblationRecord, rows: Sequence[CellNumbers], ledger: Ledg
             size = [ledger.number(f"{key}/parameters", row.parameters, group, "trainable parameters", text)]
         seeds: Parts = [n, " of ", ended] if row.lost else [n]
         first: Parts = [Link(name, f"#receipt-{slug(name)}"), base]
-        lines.append([first, spread, gap, p, seeds, size])
+        lines.append([first, mean, gap, p, seeds, size])
     return Table(head, lines)
 
 
-def _spread(
+def _spread_parts(
     ledger: Ledger, key: str, made: Spread | None, group: str, how: str, *, signs: bool, none: str = "-"
 ) -> Parts:
     if made is None:
@@ -63,47 +64,43 @@ def _spread(
     return [*parts, " [", low, ", ", high, "]", " !" if made.doubt else ""]
 
 
-def note_blocks(record: AblationRecord, rows: Sequence[CellNumbers]) -> list[Block]:
-    """How to read the table, and which intervals not to rely on."""
-    tuned = " with the best tuned values" if any(cell.space for cell in record.cells) else ""
-    read = " and read on the test split once" if record.shown.startswith("test/") else ""
+def note_blocks(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> list[Block]:
+    """Return the remarks under the table: how to read it, and the intervals not to rely on."""
+    tuned = " with the best tuned values" if any(cell.space for cell in ablation.cells) else ""
+    read = " and read on the test split once" if is_test(ablation.shown) else ""
     remark = (
         f"Means are over fresh seeds, trained{tuned}{read}; their intervals hold for skewed values too. Differences "
-        "are paired by seed; their p is corrected for the cells being several (Holm). All intervals are 95%, each by "
+        "are paired by seed; their p is corrected for the number of cells (Holm). All intervals are 95%, each by "
         "itself."
     )
     blocks: list[Block] = [Paragraph([remark], quiet=True)]
-    doubts: list[Parts] = []
-    for row in rows:
-        for what, made in (("mean", row.mean), ("difference", row.difference)):
-            if made is not None and made.doubt:
-                doubts.append([f"{row.cell.name}, {what}: {made.doubt}"])
+    doubts: list[Parts] = [
+        [f"{row.cell.name}, {kind}: {made.doubt}"]
+        for row in rows
+        for kind, made in (("mean", row.mean), ("difference", row.difference))
+        if made is not None and made.doubt
+    ]
     if doubts:
         blocks += [Paragraph(["Intervals marked ! should not be relied on:"], quiet=True), Bullets(doubts)]
-    more: Parts = [
-        Link("table.csv", "table.csv"), " has full precision, ", Link("times.csv", "times.csv"),
-        " the training times, which are outside of every comparison.",
-    ]  # fmt: skip
-    del record
-    return [*blocks, Paragraph(more, quiet=True)]
+    return [*blocks, files_note("has full precision")]
 
 
-def cell_data(record: AblationRecord, rows: Sequence[CellNumbers]) -> Data:
-    """Full precision, a column a thing."""
+def cell_data(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> DataTable:
+    """Return a row per cell in full precision, one value per column."""
     knobs = sorted({name for row in rows for name in row.cell.space})
     head = [
-        "cell", *record.factors, "metric", "mean", "mean_low", "mean_high", "difference", "difference_low",
+        "cell", *ablation.factors, "metric", "mean", "mean_low", "mean_high", "difference", "difference_low",
         "difference_high", "p_corrected", "seeds", "seeds_lost", "parameters", *(f"best {name}" for name in knobs),
     ]  # fmt: skip
     lines: list[Sequence[object]] = []
     for row in rows:
         mean, gap = row.mean, row.difference
-        chosen = row.cell.winner.asked[0] if row.cell.winner else {}
+        chosen = row.cell.winner.chosen if row.cell.winner else {}
         lines.append(
             [
                 row.cell.name,
-                *(row.cell.levels[name] for name in record.factors),
-                record.shown,
+                *(row.cell.levels[name] for name in ablation.factors),
+                ablation.shown,
                 *([mean.value, mean.low, mean.high] if mean else [None] * 3),
                 *([gap.value, gap.low, gap.high, gap.p] if gap else [None] * 4),
                 mean.n if mean else 0,
@@ -112,4 +109,4 @@ def cell_data(record: AblationRecord, rows: Sequence[CellNumbers]) -> Data:
                 *(chosen.get(name) for name in knobs),
             ]
         )
-    return Data(head, lines)
+    return DataTable(head, lines)

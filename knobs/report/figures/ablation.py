@@ -44,7 +44,9 @@ def draw_main(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> Figure
         return _draw_intervals(ablation, rows)
     others = [name for name in ablation.factors if name != ordered[0]]
     apart = ""
-    if math.prod(len(ablation.factors[name]) for name in others) > MOST_LINES:  # one panel per level of the smallest factor
+    if (
+        math.prod(len(ablation.factors[name]) for name in others) > MOST_LINES
+    ):  # one panel per level of the smallest factor
         apart = min(others, key=lambda name: len(ablation.factors[name]))
     return _draw_lines(ablation, rows, *ordered, [name for name in others if name != apart], apart)
 
@@ -71,7 +73,9 @@ def _draw_lines(
         for i, name in enumerate(names):
             members = [row for row in here if " ".join(row.cell.levels[n] for n in lines) == name]
             aside = i - (len(names) - 1) / 2
-            _draw_line(axes, ablation, members, by, positions, aside, (COLOURS[i % 8], MARKERS[i % 8]), short_name(name))
+            _draw_line(
+                axes, ablation, members, by, positions, aside, (COLOURS[i % 8], MARKERS[i % 8]), short_name(name)
+            )
         axes.set_title(short_name(level, 24))
         axes.grid(axis="y")
         set_log_if_wide(axes, values)
@@ -132,7 +136,9 @@ def _draw_intervals(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> 
     levels = ablation.factors[first]
     for i, row in enumerate(rows):
         place = len(rows) - 1 - i
-        colour = COLOURS[levels.index(row.cell.levels[first]) % len(COLOURS)] if len(ablation.factors) > 1 else COLOURS[0]
+        colour = (
+            COLOURS[levels.index(row.cell.levels[first]) % len(COLOURS)] if len(ablation.factors) > 1 else COLOURS[0]
+        )
         if row.mean is None:
             axes.text(0.5, place, "no run finished", color=MUTED, va="center", transform=axes.get_yaxis_transform())
             continue

@@ -55,7 +55,9 @@ def draw_history(study: RecordedStudy) -> Figure:
         axes.step(numbers, best, where="post", color=INK, lw=0.9, label="best so far")
     if lost:
         at = axes.get_xaxis_transform()
-        axes.plot(lost, [0.02] * len(lost), "^", color=LOST_COLOUR, ms=3.5, mew=0, transform=at, label="diverged or failed")
+        axes.plot(
+            lost, [0.02] * len(lost), "^", color=LOST_COLOUR, ms=3.5, mew=0, transform=at, label="diverged or failed"
+        )
     every = [*values, *(t.row.metrics[study.metric] for t in pruned)]
     set_log_if_wide(axes, every)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -120,7 +122,9 @@ def draw_interactions(study: RecordedStudy, pairs: Sequence[tuple[KnobRange, Kno
     values = [v for t in study.finished if (v := t.value(study.metric)) is not None]
     # ranks, not values: with values, one bad trial would give all others the same colour
     order = np.argsort(np.argsort(values)) / max(1, len(values) - 1)
-    rank = {t.key: float(o if study.direction == "maximize" else 1 - o) for t, o in zip(study.finished, order, strict=True)}
+    rank = {
+        t.key: float(o if study.direction == "maximize" else 1 - o) for t, o in zip(study.finished, order, strict=True)
+    }
     for axes, (a, b) in zip(panels, pairs, strict=False):
         tried = [t for t in study.finished if a.name in t.chosen and b.name in t.chosen]
         tried.sort(key=lambda t: rank[t.key])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from knobs.report.figures.style import GRID, INK, MUTED
 from knobs.report.figures.svg import SHEET
 from knobs.report.formats.document import Block, Document, Inline, slug
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def render_html(document: Document, figures: Mapping[str, bytes]) -> str:
@@ -22,7 +25,7 @@ def render_html(document: Document, figures: Mapping[str, bytes]) -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("knobs.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["slug"] = slug

@@ -1,4 +1,4 @@
-"""The report of a study: how the search went, what it found, which knobs mattered."""
+"""The report of a study, its sections in reading order."""
 
 from __future__ import annotations
 
@@ -7,157 +7,128 @@ from itertools import combinations
 
 from matplotlib.figure import Figure
 
-from knobs.numbers import metric_text
 from knobs.record.knob_range import KnobRange
-from knobs.record.recorded import Ran, StudyRecord
-from knobs.report.checks import Finding
-from knobs.report.common_sections import Report, failures_section, provenance_section, review_section, times_table
-from knobs.report.figures.study import TOP, draw_curves, draw_history, draw_importances, draw_interactions, draw_slices
-from knobs.report.figures.style import label
-from knobs.report.formats.document import (
-    Block,
-    Bullets,
-    Code,
-    Document,
-    Link,
-    Paragraph,
-    Parts,
-    Picture,
-    Section,
-    Strong,
-    joined,
+from knobs.record.recorded_study import RecordedStudy
+from knobs.record.schema import Artifact
+from knobs.report.common_sections import (
+    Report,
+    failures_section,
+    files_note,
+    picture,
+    provenance_section,
+    review_section,
+    times_table,
 )
+from knobs.report.figures.study import TOP, draw_curves, draw_history, draw_importances, draw_interactions, draw_slices
+from knobs.report.figures.style import metric_label
+from knobs.report.formats.document import Block, Code, Document, Paragraph, Parts, Section
 from knobs.report.receipts import Ledger
-from knobs.report.study.review import study_findings as study_findings
+from knobs.report.study.review import study_findings
 from knobs.report.study.sections import (
+    LISTED,
     best_table,
     curve_blocks,
-    files_note,
     fixed_blocks,
     importance_blocks,
     receipt_blocks,
     reproduce_blocks,
+    result_blocks,
     slice_blocks,
     trial_data,
+    trial_group,
 )
 from knobs.search import Importance, importances
 
-BEST = 10
-ALL, WINNER = "all runs", "the best trial"
+ALL, FINISHED = "all runs", "finished trials"
+"""Groups of the ledger."""
+
+MOST_PAIRS = 4
+"""Pairs of knobs that have a panel."""
 
 
-def study_report(record: StudyRecord) -> Report:
-    """Everything that the report says, and the runs behind it."""
-    ledger = Ledger()
-    ledger.group(ALL, record.trials, "receipts")
-    ledger.group("finished trials", record.finished, "receipts")
-    for trial in record.ranked[:BEST]:
-        ledger.group(f"trial {trial.key}", [trial], f"receipt-{trial.key}")
-    asked = [(t.row.tags["knobs.optuna"], v) for t in record.finished if (v := t.value(record.metric)) is not None]
-    shares = importances(asked, record.told["direction"])
-    findings = study_findings(record, ledger)
-    top = _top(record, shares)
-    figures = _figures(record, shares, top, ledger)
-    table = best_table(record, ledger)
-    ends = [(ALL, record.trials)]
+def study_report(study: RecordedStudy) -> Report:
+    """Return the report of a recorded study."""
+    ledger, metric = Ledger(), metric_label(study.metric)
+    ledger.add_group(ALL, study.trials, "receipts")
+    ledger.add_group(FINISHED, study.finished, "receipts")
+    for trial in study.ranked[:LISTED]:
+        ledger.add_group(trial_group(trial), [trial], f"receipt-{trial.key}")
+    shares = _importances(study)
+    findings = study_findings(study, ledger)
+    top = _top_knobs(study, shares)
+    figures = _figures(study, shares, top, ledger)
+    table = best_table(study, ledger)
+    groups = [(ALL, study.trials)]
+    history = picture("history", f"{metric} of every trial", "The trials in the order in which they were proposed.")
     sections = [
-        Section("What it found", _found(record, findings, ledger)),
-        Section("How the search went", [_history(record)]),
-        Section(f"The best trials: {label(record.metric)}", [table, files_note()]),
+        Section("What it found", result_blocks(study, findings, ledger)),
+        Section("How the search went", [history]),
+        Section(f"The best trials: {metric}", [table, files_note("has every trial in full precision")]),
         Section("Learning curves", curve_blocks(figures)),
-        Section("Which knobs mattered", importance_blocks(record, shares, figures, ledger)),
+        Section("Which knobs mattered", importance_blocks(study, shares, ledger)),
         Section("Slices and interactions", slice_blocks(figures, top)),
-        Section("The space, and what was fixed", fixed_blocks(record)),
-        failures_section(ends, ledger),
+        Section("The space, and what was fixed", fixed_blocks(study)),
+        failures_section(groups, ledger),
         review_section(findings),
-        Section("How to reproduce", reproduce_blocks(record)),
-        provenance_section(record, record.runs),
-        Section("Receipts", receipt_blocks(record)),
+        Section("How to reproduce", reproduce_blocks(study)),
+        provenance_section(study),
+        Section("Receipts", receipt_blocks(study)),
     ]
-    trials = ledger.number("size/trials", len(record.trials), ALL, "recorded trials")
-    done = "incomplete" if record.missing else "complete"
-    banner: Parts = [f"Incomplete: {'; '.join(record.missing)}."] if record.missing else []
-    subtitle: Parts = [Code(record.name), f" · study · {done} · ", trials, " trials"]
-    about = record.told["about"].strip()
-    title, _, rest = about.partition("\n")
+    trials = ledger.number("size/trials", len(study.trials), ALL, "recorded trials")
+    done = "incomplete" if study.missing else "complete"
+    subtitle: Parts = [Code(study.name), f" · study · {done} · ", trials, " trials"]
+    title, _, rest = study.definition.about.strip().partition("\n")
     lead: list[Block] = [Paragraph([rest.strip()])] if rest.strip() else []
-    document = Document(title or record.name, subtitle, lead, sections, banner)
+    banner: Parts = [f"Incomplete: {'; '.join(study.missing)}."] if study.missing else []
     return Report(
-        record,
-        record.runs,
-        ledger,
-        document,
-        figures,
-        trial_data(record),
-        table,
-        times_table(ends),
-        _config(record),
+        recorded=study,
+        ledger=ledger,
+        document=Document(title or study.name, subtitle, lead, sections, banner),
+        figures=figures,
+        table=trial_data(study),
+        printed=table,
+        times=times_table(groups),
+        configs=_configs(study),
     )
 
 
-def _config(record: StudyRecord) -> dict[str, str]:
-    return {record.ranked[0].key: record.ranked[0].tag("config")} if record.ranked else {}
+def _importances(study: RecordedStudy) -> dict[str, Importance]:
+    valued = [(t.chosen, t.distributions, v) for t in study.finished if (v := t.value(study.metric)) is not None]
+    return importances(valued, study.direction)
 
 
-def _found(record: StudyRecord, findings: Sequence[Finding], ledger: Ledger) -> list[Block]:
-    items: list[Parts] = []
-    if record.ranked:
-        best = record.ranked[0]
-        group = f"trial {best.key}"
-        value = best.value(record.metric) or 0.0
-        shown = ledger.number("best/value", value, group, record.metric, metric_text(value))
-        items.append([Strong(f"best: {best.key}", "good"), f", {label(record.metric)} ", shown, *_tested(best, ledger)])
-        baseline = next((t for t in record.finished if t.tag("trial") == "0"), None)
-        if baseline is not None and (start := baseline.value(record.metric)) is not None:
-            ledger.group("the baseline", [baseline], "receipts")
-            how = f"{record.metric} of trial 0"
-            number = ledger.number("baseline/value", start, "the baseline", how, metric_text(start))
-            items.append(["the baseline (trial 0) had ", number])
-    blocks: list[Block] = [Bullets(items)] if items else [Paragraph(["No trial finished."])]
-    if looks := sum(not finding.fine for finding in findings):
-        many = "1 point" if looks == 1 else f"{looks} points"
-        blocks.append(Paragraph([Strong(f"{many} to look at", "open"), " in the ", Link("review", "#review"), "."]))
-    return blocks
+def _configs(study: RecordedStudy) -> dict[str, str]:
+    """Return the config of the best trial as JSON."""
+    best = study.ranked[:1]
+    return {t.key: text for t in best if (text := study.tracker.text(t.row, Artifact.CONFIG))}
 
 
-def _tested(best: Ran, ledger: Ledger) -> Parts:
-    tested = {name: value for name, value in sorted(best.row.metrics.items()) if name.startswith("test/")}
-    parts: list[Parts] = [
-        [f"{label(name)} ", ledger.number(f"best/{name}", value, f"trial {best.key}", name, metric_text(value))]
-        for name, value in tested.items()
-    ]
-    return ["; on the test split, read once: ", *joined(parts)] if parts else []
-
-
-def _top(record: StudyRecord, shares: Mapping[str, Importance]) -> list[KnobRange]:
-    """The knobs that mattered most; in the space's order where too few trials finished to tell."""
-    names = [name for name in shares if name in record.space] or list(record.space)
-    return [record.space[name] for name in names[:TOP]]
+def _top_knobs(study: RecordedStudy, shares: Mapping[str, Importance]) -> list[KnobRange]:
+    """Return the most important knobs; the first ones of the space if too few trials finished to compare knobs."""
+    names = [name for name in shares if name in study.space] or list(study.space)
+    return [study.space[name] for name in names[:TOP]]
 
 
 def _figures(
-    record: StudyRecord, shares: Mapping[str, Importance], top: Sequence[KnobRange], ledger: Ledger
+    study: RecordedStudy, shares: Mapping[str, Importance], top: Sequence[KnobRange], ledger: Ledger
 ) -> dict[str, Callable[[], Figure]]:
-    made: dict[str, Callable[[], Figure]] = {"history": lambda: draw_history(record)}
-    ledger.figure("history", ALL, f"{record.metric} by trial")
-    if record.ranked:
-        drawn = [(t.key, t) for t in record.ranked[:4]]
-        drawn += [("baseline (t000)", t) for t in record.finished if t.key == "t000" and t not in record.ranked[:4]]
-        made["curves"] = lambda: draw_curves(record, drawn)
-        ledger.figure("curves", "finished trials", f"{record.metric} at every validation")
+    """Return the functions that draw the figures, by name."""
+    made: dict[str, Callable[[], Figure]] = {"history": lambda: draw_history(study)}
+    ledger.add_figure("history", ALL, f"{study.metric} by trial")
+    if study.ranked:
+        best = study.ranked[:4]
+        drawn = [(t.key, t) for t in best]
+        drawn += [(f"baseline ({t.key})", t) for t in study.finished if t.row.trial == 0 and t not in best]
+        made["curves"] = lambda: draw_curves(study, drawn)
+        ledger.add_figure("curves", FINISHED, f"{study.metric} at every validation")
     if shares:
         made["importances"] = lambda: draw_importances(shares)
-        ledger.figure("importances", "finished trials", "PED-ANOVA")
-    if record.finished and top:
-        made["slices"] = lambda: draw_slices(record, top)
-        ledger.figure("slices", "finished trials", f"{record.metric} over one knob")
-    pairs = list(combinations(top, 2))[:4]
-    if record.finished and pairs:
-        made["interactions"] = lambda: draw_interactions(record, pairs)
-        ledger.figure("interactions", "finished trials", f"rank in {record.metric} over two knobs")
+        ledger.add_figure("importances", FINISHED, "PED-ANOVA")
+    if study.finished and top:
+        made["slices"] = lambda: draw_slices(study, top)
+        ledger.add_figure("slices", FINISHED, f"{study.metric} over one knob")
+    pairs = list(combinations(top, 2))[:MOST_PAIRS]
+    if study.finished and pairs:
+        made["interactions"] = lambda: draw_interactions(study, pairs)
+        ledger.add_figure("interactions", FINISHED, f"rank in {study.metric} over two knobs")
     return made
-
-
-def _history(record: StudyRecord) -> Block:
-    caption = "Each trial in the order in which it was asked for."
-    return Picture("history", f"{label(record.metric)} of every trial", [caption])

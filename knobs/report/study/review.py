@@ -1,51 +1,64 @@
-"""What a study's report checks beside what any compared runs must satisfy."""
+"""Checks that only a study's report makes: whether the search settled, and whether it has enough trials."""
 
 from __future__ import annotations
 
-from knobs.record.recorded import StudyRecord
-from knobs.report.checks import Finding, Tuned, edges, mixed, ordered, test_split, uncommitted, without_result
+from knobs.record.recorded_study import RecordedStudy
+from knobs.report.checks import (
+    Finding,
+    Tuning,
+    check_committed,
+    check_edges,
+    check_lost_runs,
+    check_same_provenance,
+    check_test_split,
+    order_findings,
+)
 from knobs.report.formats.document import Inline
 from knobs.report.receipts import Ledger
-from knobs.search.importance import FEWEST_TRIALS
+from knobs.report.study.sections import trial_group
+from knobs.search import FEWEST_TRIALS
 
 LATE = 0.8
-"""A best trial among the last fifth says that the search was still getting better."""
+"""If the best trial comes after this share of the trials, the search was still improving."""
+
+TRIALS_PER_KNOB = 5
+"""With fewer finished trials per knob, importances are rough."""
 
 
-def study_findings(record: StudyRecord, ledger: Ledger) -> list[Finding]:
-    """Every check, what needs a look first."""
-    best = record.ranked[0] if record.ranked else None
-    group = f"trial {best.key}" if best else "all runs"
+def study_findings(study: RecordedStudy, ledger: Ledger) -> list[Finding]:
+    """Return the result of every check, those that need a look first."""
+    best = study.ranked[0] if study.ranked else None
+    group = trial_group(best) if best else "all runs"
     every = [
-        edges([Tuned(best.key if best else "", record.trials, best, record.space, group)], ledger),
-        _settled(record),
-        _enough_finished(record, ledger),
-        without_result([("all runs", record.trials)], ledger),
-        test_split(record, record.runs),
-        mixed(record.runs, ledger),
-        uncommitted(record.runs),
+        check_edges([Tuning(best.key if best else "", study.trials, best, study.space, group)], ledger),
+        _check_settled(study),
+        _check_trials(study, ledger),
+        check_lost_runs([("all runs", study.trials)], ledger),
+        check_test_split(study),
+        check_same_provenance(study.runs, ledger),
+        check_committed(study.runs),
     ]
-    return ordered(every)
+    return order_findings(every)
 
 
-def _settled(record: StudyRecord) -> Finding:
-    """Whether the search had stopped getting better."""
+def _check_settled(study: RecordedStudy) -> Finding:
+    """Check that the search had stopped improving."""
     title = "The search had settled"
-    if not record.ranked:
+    if not study.ranked:
         return Finding(title, False, ["no trial finished."])
-    best = record.ranked[0]
-    if len(record.trials) < 2 or int(best.tag("trial")) < LATE * len(record.trials):
+    best = study.ranked[0]
+    if len(study.trials) < 2 or best.row.trial < LATE * len(study.trials):
         return Finding(title, True, ["the best trial is not among the last fifth."])
     return Finding(title, False, [f"the best trial, {best.key}, is among the last fifth: more trials may find better."])
 
 
-def _enough_finished(record: StudyRecord, ledger: Ledger) -> Finding:
-    """Importances of a handful of trials are noise."""
+def _check_trials(study: RecordedStudy, ledger: Ledger) -> Finding:
+    """Check that enough trials finished for importances, which are noise after a few trials."""
     title = "Enough trials to compare knobs"
-    count = len(record.finished)
-    wanted = max(FEWEST_TRIALS, 5 * len(record.space))
+    count = len(study.finished)
+    wanted = max(FEWEST_TRIALS, TRIALS_PER_KNOB * len(study.space))
     shown = ledger.number("review/finished", count, "finished trials", "trials that finished")
-    said: list[Inline] = [shown, f" trials finished, for {len(record.space)} knobs"]
+    parts: list[Inline] = [shown, f" trials finished, for {len(study.space)} knobs"]
     if count >= wanted:
-        return Finding(title, True, [*said, "."])
-    return Finding(title, False, [*said, f"; below {wanted} (5 a knob) the importances are rough."])
+        return Finding(title, True, [*parts, "."])
+    return Finding(title, False, [*parts, f"; below {wanted} ({TRIALS_PER_KNOB} a knob) the importances are rough."])

@@ -7,100 +7,130 @@ from collections.abc import Mapping, Sequence
 
 from knobs.numbers import knob_text, metric_text
 from knobs.record.knob_range import KnobRange
-from knobs.record.recorded import StudyRecord
-from knobs.report.common_sections import Data, picture
-from knobs.report.figures.style import label
+from knobs.record.recorded_study import RecordedStudy
+from knobs.record.runs import RecordedRun
+from knobs.record.schema import Metric, Tag
+from knobs.record.states import StateName
+from knobs.report.checks import Finding
+from knobs.report.common_sections import picture, review_hint
+from knobs.report.figures.style import metric_label
 from knobs.report.formats.document import (
     Anchor,
     Block,
+    Bullets,
     Code,
+    DataTable,
     Fence,
     Folded,
     Link,
     Paragraph,
     Parts,
     Picture,
+    Strong,
     Table,
     joined,
 )
 from knobs.report.receipts import Ledger
-from knobs.search import Importance
-from knobs.search.importance import FEWEST_TRIALS, RESAMPLES
+from knobs.search import FEWEST_TRIALS, RESAMPLES, Importance
 
-BEST = 10
-"""Trials that are listed."""
+LISTED = 10
+"""The best trials that are listed."""
 
 
-def best_table(record: StudyRecord, ledger: Ledger) -> Table:
-    """The best trials: value, step, what the sampler chose."""
-    knobs = [name for name in record.space if any(name in t.asked[0] for t in record.ranked[:BEST])]
+def trial_group(trial: RecordedRun) -> str:
+    """Return the name of the ledger's group of one trial."""
+    return f"trial {trial.key}"
+
+
+def result_blocks(study: RecordedStudy, findings: Sequence[Finding], ledger: Ledger) -> list[Block]:
+    """Return the best trial's values, and the baseline's."""
+    items: list[Parts] = []
+    if study.ranked:
+        best, metric = study.ranked[0], metric_label(study.metric)
+        value = best.value(study.metric) or 0.0
+        shown = ledger.number("best/value", value, trial_group(best), study.metric, metric_text(value))
+        items.append([Strong(f"best: {best.key}", "good"), f", {metric} ", shown, *_tested_parts(best, ledger)])
+        baseline = next((trial for trial in study.finished if trial.row.trial == 0), None)
+        if baseline is not None and (start := baseline.value(study.metric)) is not None:
+            ledger.add_group("the baseline", [baseline], "receipts")
+            how = f"{study.metric} of trial 0"
+            number = ledger.number("baseline/value", start, "the baseline", how, metric_text(start))
+            items.append(["the baseline (trial 0) had ", number])
+    blocks: list[Block] = [Bullets(items)] if items else [Paragraph(["No trial finished."])]
+    return [*blocks, *review_hint(findings)]
+
+
+def _tested_parts(best: RecordedRun, ledger: Ledger) -> Parts:
+    parts: list[Parts] = [
+        [
+            f"{metric_label(name)} ",
+            ledger.number(f"best/{name}", value, trial_group(best), name, metric_text(value)),
+        ]
+        for name, value in best.tested.items()
+    ]
+    return ["; on the test split, read once: ", *joined(parts)] if parts else []
+
+
+def best_table(study: RecordedStudy, ledger: Ledger) -> Table:
+    """Return a row per best trial: value, step, chosen knobs."""
+    best = study.ranked[:LISTED]
+    knobs = [name for name in study.space if any(name in trial.chosen for trial in best)]
     rows: list[Sequence[Parts]] = []
-    for trial in record.ranked[:BEST]:
-        value, group = trial.value(record.metric) or 0.0, f"trial {trial.key}"
-        step = trial.row.metrics.get("best/step", 0.0)
+    for trial in best:
+        value, group, key = trial.value(study.metric) or 0.0, trial_group(trial), f"trial/{trial.key}"
+        step = trial.row.metrics.get(Metric.BEST_STEP, 0.0)
         cells: list[Parts] = [
             [Link(trial.key, f"#receipt-{trial.key}")],
-            [ledger.number(f"trial/{trial.key}/value", value, group, record.metric, metric_text(value))],
-            [ledger.number(f"trial/{trial.key}/step", step, group, "step of the chosen checkpoint")],
+            [ledger.number(f"{key}/value", value, group, study.metric, metric_text(value))],
+            [ledger.number(f"{key}/step", step, group, "step of the chosen checkpoint")],
         ]
         for name in knobs:
-            chosen = trial.asked[0].get(name)
+            chosen = trial.chosen.get(name)
             if isinstance(chosen, bool) or not isinstance(chosen, int | float):
                 cells.append(["-" if chosen is None else knob_text(chosen)])
             else:
-                key, text = f"trial/{trial.key}/{name}", f"{chosen:.4g}"
-                cells.append([ledger.number(key, float(chosen), group, f"{name} of the trial", text)])
+                text = knob_text(float(chosen))
+                cells.append([ledger.number(f"{key}/{name}", float(chosen), group, f"{name} of the trial", text)])
         rows.append(cells)
-    words = {3 + i for i, name in enumerate(knobs) if record.space[name].choices}
-    return Table(["trial", label(record.metric), "at step", *knobs], rows, left=frozenset({0} | words))
-
-
-def files_note() -> Block:
-    """Where the rest of the numbers are."""
-    more: Parts = [
-        Link("table.csv", "table.csv"), " has every trial in full precision, ", Link("times.csv", "times.csv"),
-        " the training times, which are outside of every comparison.",
-    ]  # fmt: skip
-    return Paragraph(more, quiet=True)
+    words = {3 + i for i, name in enumerate(knobs) if study.space[name].choices}
+    return Table(["trial", metric_label(study.metric), "at step", *knobs], rows, left=frozenset({0} | words))
 
 
 def curve_blocks(figures: Mapping[str, object]) -> list[Block]:
-    """How the best trials learned."""
+    """Return the figure of learning curves."""
     if "curves" not in figures:
         return [Paragraph(["No trial finished."])]
-    return [Picture("curves", "Learning curves of the best trials", ["The best trials and the baseline."])]
+    return [picture("curves", "Learning curves of the best trials", "The best trials and the baseline.")]
 
 
-def importance_blocks(
-    record: StudyRecord, shares: Mapping[str, Importance], figures: Mapping[str, object], ledger: Ledger
-) -> list[Block]:
-    """Which knobs mattered, with how sure that is."""
+def importance_blocks(study: RecordedStudy, shares: Mapping[str, Importance], ledger: Ledger) -> list[Block]:
+    """Return the importance of each knob, with intervals."""
     if not shares:
-        return [Paragraph([f"Fewer than {FEWEST_TRIALS} trials finished: too few to say which knobs mattered."])]
-    about = (
+        return [Paragraph([f"Fewer than {FEWEST_TRIALS} trials finished: too few to compare the knobs."])]
+    caption = (
         "How much a knob's choice sets the best trials apart from all (PED-ANOVA: the top tenth, at least 5); "
-        f"the interval is over {RESAMPLES} resamples of the trials. Where intervals overlap, the order is open."
+        f"the interval is over {RESAMPLES} resamples of the trials. If intervals overlap, the order is open."
     )
     rows: list[Sequence[Parts]] = []
     for name, share in shares.items():
         numbers = [
-            ledger.number(f"importance/{name}/{what}", value, "finished trials", f"PED-ANOVA, {what}", f"{value:.2f}")
-            for what, value in (("value", share.value), ("low", share.low), ("high", share.high))
+            ledger.number(f"importance/{name}/{part}", value, "finished trials", f"PED-ANOVA, {part}", f"{value:.2f}")
+            for part, value in (("value", share.value), ("low", share.low), ("high", share.high))
         ]
-        rows.append([[Code(name)], [numbers[0]], ["[", numbers[1], ", ", numbers[2], "]"], [record.space[name].text]])
+        rows.append([[Code(name)], [numbers[0]], ["[", numbers[1], ", ", numbers[2], "]"], [study.space[name].text]])
     table = Table(["knob", "importance", "95% interval", "space"], rows, left=frozenset({0, 3}))
-    picture = Picture("importances", "Importance of each knob", [about])
-    return [picture, Folded("The same as numbers", [table])] if "importances" in figures else [table]
+    drawn = picture("importances", "Importance of each knob", caption)
+    return [drawn, Folded("The same as numbers", [table])]
 
 
 def slice_blocks(figures: Mapping[str, object], top: Sequence[KnobRange]) -> list[Block]:
-    """Where the good values lie."""
+    """Return the figures of trials over the most important knobs."""
     if "slices" not in figures:
         return [Paragraph(["No trial finished."])]
     names = joined([[Code(knob.name)] for knob in top])
     caption: Parts = [
         "Every finished trial over ", *names, "; from green (first) to blue (last), the best is ringed. A sampler "
-        "looks where it was good, so trials are not spread evenly.",
+        "prefers regions with good values, so trials are not spread evenly.",
     ]  # fmt: skip
     blocks: list[Block] = [Picture("slices", "Every trial over each of the top knobs", caption)]
     if "interactions" in figures:
@@ -109,19 +139,18 @@ def slice_blocks(figures: Mapping[str, object], top: Sequence[KnobRange]) -> lis
     return blocks
 
 
-def fixed_blocks(record: StudyRecord) -> list[Block]:
-    """The space, the search, and every knob outside of it."""
-    told = record.told
+def fixed_blocks(study: RecordedStudy) -> list[Block]:
+    """Return the space, the search, and every knob outside of the space."""
+    definition = study.definition
+    baseline = definition.baseline
     rows: list[Sequence[Parts]] = [
-        [[Code(name)], [knob.text], [knob_text(told["baseline"].get(name, "-"))]] for name, knob in record.space.items()
+        [[Code(name)], [knob.text], [knob_text(baseline.get(name, "-"))]] for name, knob in study.space.items()
     ]
-    fixed = joined(
-        [[Code(k), f" {knob_text(v)}"] for k, v in sorted(told["baseline"].items()) if k not in record.space]
-    )
+    fixed = joined([[Code(k), f" {knob_text(v)}"] for k, v in sorted(baseline.items()) if k not in study.space])
     search = (
-        f"Sampler {told['sampler']}, pruner {told['pruner']}, seed {told['seed']}; a trial is asked for once the "
-        f"trials {told['lag']} and more before it are known; towards the {'highest' if record.maximize else 'lowest'}"
-        f" {record.metric}."
+        f"Sampler {definition.sampler}, pruner {definition.pruner}, seed {definition.seed}; each trial is proposed "
+        f"from the trials that lie {definition.feedback_lag} or more before it; towards the "
+        f"{'highest' if study.direction == 'maximize' else 'lowest'} {study.metric}."
     )
     return [
         Table(["knob", "space", "baseline"], rows, left=frozenset({0, 1, 2})),
@@ -130,43 +159,42 @@ def fixed_blocks(record: StudyRecord) -> list[Block]:
     ]
 
 
-def reproduce_blocks(record: StudyRecord) -> list[Block]:
-    """The commands."""
-    name, told = shlex.quote(record.name), record.told
-    flags = f"--trials {told['trials']} --sampler {told['sampler']} --pruner {told['pruner']} --seed {told['seed']}"
+def reproduce_blocks(study: RecordedStudy) -> list[Block]:
+    """Return the commands that run it again, and what they compare."""
+    name, made = shlex.quote(study.name), study.definition
+    flags = f"--trials {made.trials} --sampler {made.sampler} --pruner {made.pruner} --seed {made.seed}"
     lines = [f"knobs study {name} {flags}", f"knobs report {name} --against DIR"]
-    lines += [f"knobs reproduce --cell {trial.key} --report DIR" for trial in record.ranked[:1]]
+    lines += [f"knobs reproduce --cell {trial.key} --report DIR" for trial in study.ranked[:1]]
     lines.append("knobs reproduce RUN_ID")
     about: Parts = [
-        "All of it again, in any store, if the study's file is as it was; then compared with this report, number by "
-        "number (DIR is this report's folder). Or the best trial, or one run of this store (ids are in ",
-        Link("receipts.json", "receipts.json"), "), compared value by value.",
+        "The first two commands run all of it again, in any store, if the study's file is as it was, and compare it "
+        "with this report number by number (DIR is this report's folder). The others train the best trial, or one run "
+        "of this store (ids are in ", Link("receipts.json", "receipts.json"), "), and compare every value.",
     ]  # fmt: skip
     return [Fence("\n".join(lines)), Paragraph(about)]
 
 
-def receipt_blocks(record: StudyRecord) -> list[Block]:
-    """The best trials' digests; the rest is in a file."""
+def receipt_blocks(study: RecordedStudy) -> list[Block]:
+    """Return the digests of the best trials; `receipts.json` holds the rest."""
     about: Parts = [
         Link("receipts.json", "receipts.json"), " has every number with its runs, and each run's id, digest (the hash "
         "of config and data), seed, code, commit, diff, data, packages, machine and values. The best trials:",
     ]  # fmt: skip
     rows: list[Sequence[Parts]] = [
-        [[Anchor(f"receipt-{t.key}", t.key)], [Code(t.tag("digest")[:16])], [Code(t.tag("code"))]]
-        for t in record.ranked[:BEST]
+        [[Anchor(f"receipt-{t.key}", t.key)], [Code(t.tag(Tag.DIGEST)[:16])], [Code(t.tag(Tag.CODE))]]
+        for t in study.ranked[:LISTED]
     ]
     return [Paragraph(about), Table(["trial", "digest", "code"], rows, left=frozenset({0, 1, 2}))]
 
 
-def trial_data(record: StudyRecord) -> Data:
-    """Every trial, full precision."""
-    knobs = list(record.space)
+def trial_data(study: RecordedStudy) -> DataTable:
+    """Return a row per trial in full precision."""
+    knobs = list(study.space)
     rows: list[Sequence[object]] = []
-    for trial in record.trials:
-        chosen = trial.asked[0]
-        state = "finished" if trial.finished else trial.state
-        step = trial.row.metrics.get("best/step")
-        cells = [knob_text(v) if isinstance(v := chosen.get(k), list | tuple) else v for k in knobs]
+    for trial in study.trials:
+        state = StateName.FINISHED if trial.finished else trial.state
+        step = trial.row.metrics.get(Metric.BEST_STEP)
+        cells = [knob_text(v) if isinstance(v := trial.chosen.get(k), list | tuple) else v for k in knobs]
         steps = None if step is None else int(step)
-        rows.append([trial.key, state, trial.value(record.metric), steps, *cells, trial.tag("digest")])
-    return Data(["trial", "state", record.metric, "best_step", *knobs, "digest"], rows)
+        rows.append([trial.key, state, trial.value(study.metric), steps, *cells, trial.tag(Tag.DIGEST)])
+    return DataTable(["trial", "state", study.metric, "best_step", *knobs, "digest"], rows)
