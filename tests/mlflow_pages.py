@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import subprocess
@@ -11,9 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chromium import Chromium
+from optuna.distributions import FloatDistribution, IntDistribution
 from support import KNOBS, ROOT, environment
 
-from knobs.pages.links import links
+from knobs.pages.links import publish_pages
+from knobs.record.definition import StudyDefinition, definition_to_json
+from knobs.record.knob_range import KnobRange
+from knobs.record.schema import Artifact, Kind, MlflowTag, Tag
+from knobs.record.spaces import SpaceStore
+from knobs.record.states import StateName
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.training import CurvePoint
 
@@ -91,24 +96,38 @@ def stop(process: subprocess.Popen[str]) -> int:
 
 
 def make_trials(tracker: Tracker) -> None:
-    """Write a study and its trials to the store without training."""
+    """Write a study and its trials to the store without training, as a launch records them."""
     experiment = tracker.experiment(MADE)
-    identity = json.dumps({"space": {"model.width": {}, "optimizer.lr": {}}})
-    tags = {"knobs.kind": "study", "knobs.study": MADE, "knobs.identity": identity, "knobs.state": "finished"}
+    tags = {Tag.KIND: Kind.STUDY, Tag.STUDY: MADE, Tag.IDENTITY: "made", Tag.STATE: StateName.FINISHED}
     parent = tracker.create(experiment, MADE, tags, {"metric": "val/accuracy", "direction": "maximize"})
-    asked = json.dumps({"params": {"model.width": 1, "optimizer.lr": 0.1}, "distributions": {}, "attrs": {}})
+    shapes = {"model.width": IntDistribution(0, MANY), "optimizer.lr": FloatDistribution(0.001, 1.0, log=True)}
+    definition = StudyDefinition(
+        name=MADE,
+        about="Nobody trained it.",
+        space={name: KnobRange.of(name, shape) for name, shape in shapes.items()},
+        baseline={},
+        metric="val/accuracy",
+        direction="maximize",
+        trials=MANY,
+        seed=0,
+        feedback_lag=4,
+        sampler="tpe",
+        pruner="none",
+    )
+    tracker.upload_texts(parent, {Artifact.DEFINITION: definition_to_json(definition)})
+    space = SpaceStore(tracker, parent).key(shapes)
+    common = {Tag.KIND: Kind.TRIAL, Tag.SPACE: space, Tag.STATE: StateName.FINISHED, MlflowTag.PARENT: parent}
     for number in range(MANY):
-        tags = {"knobs.kind": "trial", "knobs.trial": str(number), "knobs.optuna": asked, "knobs.state": "finished"}
         knobs = {"model.width": number, "optimizer.lr": 1 / (number + 1), **{f"training.k{n}": n for n in range(30)}}
-        run = tracker.create(experiment, f"t{number:03d}", {**tags, "mlflow.parentRunId": parent}, knobs)
+        run = tracker.create(experiment, f"t{number:03d}", {**common, Tag.TRIAL: str(number)}, knobs)
         top = value_of(number)
         losses = {"val/loss": 1 - top, "train/loss": 1.1 - top}
         curve = [CurvePoint(step=s, values={"val/accuracy": top * s / 9, **losses}, time_ms=s) for s in range(10)]
         tracker.log(run, [*curve, CurvePoint(step=9, values={"best/val/accuracy": top}, time_ms=9)])
         tracker.client.set_terminated(run, "FINISHED")
     tracker.summary(parent, {"best/val/accuracy": value_of(BEST)})
-    tracker.end(parent, "FINISHED", {"knobs.best_trial": str(BEST)})
-    links(tracker, MADE, publish=True)
+    tracker.end(parent, "FINISHED", {Tag.BEST_TRIAL: str(BEST)})
+    publish_pages(tracker, MADE)
 
 
 def value_of(number: int) -> float:

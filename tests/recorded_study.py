@@ -7,6 +7,8 @@ from pathlib import Path
 
 from support import ROOT, Done, command
 
+from knobs.record.queries import runs_of_kind, runs_under
+from knobs.record.schema import Kind, Metric
 from knobs.record.stores.locations import StoreLocations
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.rows import Row
@@ -35,14 +37,14 @@ def the_study(base: Path) -> Ran:
     assert done.code == 0, done
     tracker = Tracker(StoreLocations(ROOT, store))
     experiment = tracker.experiment("mnist1d_mlp")
-    (parent,) = tracker.search("tags.`knobs.kind` = 'study'", experiment)
-    trials = tracker.search(f"tags.`mlflow.parentRunId` = '{parent.id}'", experiment)
-    return Ran(store, done, tracker, parent, sorted(trials, key=lambda row: int(row.tags["knobs.trial"])))
+    (parent,) = runs_of_kind(tracker, Kind.STUDY, experiment)
+    trials = runs_under(tracker, parent.id, experiment)
+    return Ran(store, done, tracker, parent, sorted(trials, key=lambda row: row.trial))
 
 
 def curves(tracker: Tracker, row: Row) -> dict[str, list[tuple[int, float]]]:
     """Return every recorded value that the config determines to the bit."""
-    return {name: tracker.curve(row.id, name) for name in row.metrics if not name.startswith("system/")}
+    return {name: tracker.curve(row.id, name) for name in row.metrics if not name.startswith(Metric.SYSTEM)}
 
 
 def run_of(ran: Ran, done: Done) -> Row:

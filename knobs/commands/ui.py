@@ -77,7 +77,7 @@ def _recorded_names(tracker: Tracker) -> list[str]:
 
     ours = f"tags.`{Tag.KIND}` IS NOT NULL"
     names = {experiment.experiment_id: experiment.name for experiment in tracker.experiments()}
-    latest = {names[where]: run[0].start_ms for where in names if (run := tracker.search(ours, where, limit=1))}
+    latest = {names[number]: run[0].start_ms for number in names if (run := tracker.search(ours, number, limit=1))}
     return sorted(latest, key=lambda name: -latest[name])
 
 

@@ -34,7 +34,7 @@ BEATS = Beats(text="deep beats flat", metric="test/accuracy", better={"model.dep
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"factors": (Factor.of("model.dept", [1, 2]),)}, "model.dept is no knob of this run|model.depth"),
         ({"factors": (Factor.of("model.depth", [1, -2]),)}, r"cell -2: model.depth = -2: .* greater than or equal"),
@@ -61,8 +61,8 @@ BEATS = Beats(text="deep beats flat", metric="test/accuracy", better={"model.dep
         ),
     ],
 )
-def test_bad_input_is_one_line_that_names_it(changes: dict[str, object], says: str) -> None:
-    with pytest.raises(BadInputError, match=says) as refused:
+def test_bad_input_is_one_line_that_names_it(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(BadInputError, match=message) as refused:
         make(**changes)
     assert "\n" not in str(refused.value)
 
@@ -118,25 +118,25 @@ def test_claims_are_decided_paired_and_in_the_claimed_direction() -> None:
         NoDifference(text="not the same", metric="m", a={"model.depth": "2"}, b={"model.depth": "1"}, within=0.05),
         Matches(text="0.9", metric="m", value=0.5, within=0.02, where={"model.depth": "2"}),
     )
-    rulings = decide_claims(claims, {"m": CLEAR, "test/accuracy": CLEAR}, FACTORS)
+    verdicts = decide_claims(claims, {"m": CLEAR, "test/accuracy": CLEAR}, FACTORS)
     words = ["supported", "contradicted", "supported", "supported", "contradicted", "contradicted"]
-    assert [ruling.word for ruling in rulings] == words
-    assert rulings[0].verdict is not None
-    assert rulings[0].verdict.effect == pytest.approx(0.103)
-    assert rulings[0].verdict.n == 5
+    assert [verdict.verdict for verdict in verdicts] == words
+    assert verdicts[0].result is not None
+    assert verdicts[0].result.effect == pytest.approx(0.103)
+    assert verdicts[0].result.n == 5
 
 
-def test_a_cell_without_finished_runs_is_said_and_leaves_the_claim_undecided() -> None:
+def test_a_cell_without_finished_runs_is_named_and_leaves_the_claim_undecided() -> None:
     gone = {**CLEAR, (("model.activation", "relu"), ("model.depth", "2")): {}}
-    (ruling,) = decide_claims((BEATS,), {"test/accuracy": gone}, FACTORS)
-    assert (ruling.word, ruling.verdict) == ("undecided", None)
-    assert "no run of cell relu 2 finished" in ruling.note
+    (verdict,) = decide_claims((BEATS,), {"test/accuracy": gone}, FACTORS)
+    assert (verdict.verdict, verdict.result) == ("undecided", None)
+    assert "no run of cell relu 2 finished" in verdict.note
 
 
-def test_seeds_that_did_not_finish_everywhere_are_left_out_aloud() -> None:
+def test_seeds_that_did_not_finish_everywhere_are_left_out_and_counted() -> None:
     key = (("model.activation", "relu"), ("model.depth", "2"))
     fewer = {**CLEAR, key: {seed: value for seed, value in CLEAR[key].items() if seed != 1}}
-    (ruling,) = decide_claims((BEATS,), {"test/accuracy": fewer}, FACTORS)
-    assert ruling.verdict is not None
-    assert ruling.verdict.n == 4
-    assert "1 of 5 seeds left out" in ruling.note
+    (verdict,) = decide_claims((BEATS,), {"test/accuracy": fewer}, FACTORS)
+    assert verdict.result is not None
+    assert verdict.result.n == 4
+    assert "1 of 5 seeds left out" in verdict.note

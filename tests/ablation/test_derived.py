@@ -117,8 +117,8 @@ def test_verdicts_and_the_report(project: Path) -> None:
         assert line in text
     done = quick("report", "readings", "--check", store=project / "mlruns", cwd=project)
     assert done.code == 0, done.err
-    told = json.loads((project / "mlruns" / "reports" / "readings" / "receipts.json").read_text())
-    assert told["numbers"]
+    found = json.loads((project / "mlruns" / "reports" / "readings" / "receipts.json").read_text())
+    assert found["numbers"]
 
 
 @whole
@@ -148,15 +148,15 @@ def numbers(value: float) -> dict[tuple[tuple[str, str], ...], dict[int, float]]
     ],
 )
 def test_claims_against_a_number(claim: Claim, word: str) -> None:
-    ruling = decide_claims([claim], {claim.metric: numbers(0.8)}, {"f": ["a"]})[0]
-    assert ruling.word == word
+    verdict = decide_claims([claim], {claim.metric: numbers(0.8)}, {"f": ["a"]})[0]
+    assert verdict.verdict == word
 
 
 def test_a_computation_costs_the_other_claims_nothing() -> None:
     claim = Exceeds(text="x", metric="test/accuracy", value=0.7)
-    alone = decide_claims([claim], {claim.metric: numbers(0.8)}, {"f": ["a"]})[0].verdict
+    alone = decide_claims([claim], {claim.metric: numbers(0.8)}, {"f": ["a"]})[0].result
     both = decide_claims([claim, Computed(text="y", value=1.0, within=2.0)], {claim.metric: numbers(0.8)}, {"f": ["a"]})
-    assert both[0].verdict == alone
+    assert both[0].result == alone
 
 
 def test_a_name_that_is_not_derived_is_refused() -> None:

@@ -90,7 +90,7 @@ def test_an_ablation_can_be_decided(name: str) -> None:
     for claim in ablation.claims:
         assert not claim.metric.startswith(DERIVED) or claim.metric in derived
         if isinstance(claim, Computed):
-            assert claim.word == "supported", claim.note
+            assert claim.verdict == "supported", claim.note
         if isinstance(claim, Beats) and claim.metric in derived:
             assert claim.direction in (None, "minimize")
 

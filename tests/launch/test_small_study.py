@@ -37,7 +37,14 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def test_the_study_ends_with_the_best_and_where_to_look_further(ran: Ran) -> None:
-    for text in ("the best 5 trials", "best: t", "test/accuracy", "knobs status mnist1d_mlp", "knobs ui", "optuna-dashboard"):
+    for text in (
+        "mnist1d_mlp: the best",
+        "best: t",
+        "test/accuracy",
+        "knobs status mnist1d_mlp",
+        "knobs ui",
+        "optuna-dashboard",
+    ):
         assert text in ran.done.out
     assert ran.done.err == ""
     assert "\x1b[" not in ran.done.out  # plain lines without a terminal

@@ -27,9 +27,10 @@ from mlflow_pages import (
 from reported import TINY
 from support import Done, quick
 
-from knobs.pages.ablation_views import CURRENT
-from knobs.pages.links import address, links
-from knobs.record.queries import levels_of
+from knobs.pages.ablation_views import NOT_ASIDE
+from knobs.pages.links import links, pages_address, publish_pages
+from knobs.record.queries import runs_of_kind
+from knobs.record.schema import Kind, Tag
 from knobs.record.stores.locations import StoreLocations
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.rows import Row
@@ -62,13 +63,13 @@ class Served:
         return links(self.tracker, NAME, self.port)
 
     def kind(self, kind: str) -> list[Row]:
-        return self.tracker.search(f"tags.`knobs.kind` = '{kind}'", self.tracker.experiment(NAME))
+        return runs_of_kind(self.tracker, kind, self.tracker.experiment(NAME))
 
     def means(self) -> dict[str, float]:
         """Return each cell's mean, computed from its runs, best first."""
         values: dict[str, list[float]] = {}
-        for row in self.kind("seed"):
-            values.setdefault(row.tags["knobs.cell"], []).append(row.metrics["test/accuracy"])
+        for row in self.kind(Kind.SEED):
+            values.setdefault(row.tags[Tag.CELL], []).append(row.metrics["test/accuracy"])
         found = {cell: sum(runs) / len(runs) for cell, runs in values.items() if cell in CELLS}
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
@@ -186,9 +187,9 @@ def test_what_no_longer_speaks_for_the_ablation_lies_aside_until_it_does_again(s
     where = served.tracker.experiment(NAME)
 
     def aside() -> set[str]:
-        rows = [*served.kind("cell"), *served.kind("seed")]
-        shown = {row.id for row in served.tracker.search(CURRENT, where)}
-        return {row.tags["knobs.cell"] for row in rows if row.id not in shown}
+        rows = [*served.kind(Kind.CELL), *served.kind(Kind.SEED)]
+        shown = {row.id for row in served.tracker.search(NOT_ASIDE, where)}
+        return {row.tags[Tag.CELL] for row in rows if row.id not in shown}
 
     assert aside() == ASIDE
     path = served.folder / "experiments" / f"{NAME}.py"
@@ -196,19 +197,19 @@ def test_what_no_longer_speaks_for_the_ablation_lies_aside_until_it_does_again(s
     done = quick(*ABLATE, store=served.store, cwd=served.folder)
     assert done.code == 0, done.err
     assert aside() == set()
-    assert len(served.kind("cell")) == len(CELLS | ASIDE)
-    assert {levels_of(row)["model.width"] for row in served.kind("seed")} == {"2", "8", "16"}
+    assert len(served.kind(Kind.CELL)) == len(CELLS | ASIDE)
+    assert {row.levels["model.width"] for row in served.kind(Kind.SEED)} == {"2", "8", "16"}
 
 
 def test_descriptions_say_question_claim_verdicts_and_how_again(served: Served, page: Chromium) -> None:
-    parent = served.kind("ablation")[0]
-    base = f"{address(served.tracker.places, served.port)}/#/experiments"
+    parent = served.kind(Kind.ABLATION)[0]
+    base = f"{pages_address(served.tracker.places, served.port)}/#/experiments"
     page.open(f"{base}?workflowType=machine_learning")
     shown = page.until(TEXT, lambda text: NAME in text and " seeds" in text)
     assert "Does width help on a toy?" in shown
-    assert f"{parent.tags['knobs.verdicts']}; 6 of 6 cells, 18 of 18 seeds" in shown
+    assert f"{parent.tags[Tag.VERDICTS]}; 6 of 6 cells, 18 of 18 seeds" in shown
     assert quick("report", NAME, store=served.store, cwd=served.folder).code == 0
-    links(served.tracker, NAME, publish=True)
+    publish_pages(served.tracker, NAME)
     page.open(f"{base}/{served.tracker.experiment(NAME)}/runs/{parent.id}?workflowType=machine_learning")
     page.until("[...document.querySelectorAll('button')].find(e => e.innerText == 'Show more')?.click() ?? 1")
     shown = page.until(TEXT, lambda text: "Report:" in text)

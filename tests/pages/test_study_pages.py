@@ -36,7 +36,8 @@ from mlflow_pages import (
 )
 from support import KNOBS, quick
 
-from knobs.pages.links import address, links
+from knobs.pages.links import links, pages_address, publish_pages
+from knobs.record.schema import MlflowTag, Tag, has_tag
 from knobs.record.stores.locations import StoreLocations
 from knobs.record.stores.mlflow_store import Tracker
 
@@ -189,15 +190,15 @@ def test_a_deep_link_alone_reads_well(
 
 
 def test_descriptions_say_what_how_well_and_how_again(served: Served, page: Chromium) -> None:
-    base = address(served.tracker.places, served.port)
+    base = pages_address(served.tracker.places, served.port)
     page.open(f"{base}/#/experiments?workflowType=machine_learning")
     shown = page.until(TEXT, lambda text: STUDY in text and "of 500 trials" in text)
     assert "MLPs on MNIST-1D" in shown
     assert re.search(rf"val/accuracy 0\.\d{{4}}, t00\d of {TRIALS} trials", shown)
-    best = served.tracker.search(f"tags.`knobs.winner` = 'true' and tags.`knobs.study` = '{STUDY}'")[0]
+    best = served.tracker.search(f"{has_tag(Tag.WINNER, 'true')} and {has_tag(Tag.STUDY, STUDY)}")[0]
     page.open(f"{base}/#/experiments/{served.tracker.experiment(STUDY)}/runs/{best.id}?workflowType=machine_learning")
     shown = page.until(TEXT, lambda text: "knobs run --from" in text and "mnist1d (" in text)
-    assert f"Trial {best.tags['knobs.trial']} of {STUDY}" in shown
+    assert f"Trial {best.trial} of {STUDY}" in shown
     assert f"knobs run --from {best.id}" in shown
     page.open(f"{base}/#/experiments/{served.tracker.experiment(STUDY)}/runs/{best.id}/artifacts/curves.svg")
     assert page.until("document.querySelector('img[alt=\"curves.svg\"]')?.naturalWidth") > 300
@@ -230,9 +231,9 @@ def test_mlflows_own_search_finds_the_runs(served: Served) -> None:
 
 def test_a_description_that_somebody_wrote_stays(served: Served) -> None:
     experiment = served.tracker.experiment(MADE)
-    served.tracker.tag_experiment(experiment, {"mlflow.note.content": "mine"})
-    links(served.tracker, MADE, publish=True)
-    assert served.tracker.experiment_tags(experiment)["mlflow.note.content"] == "mine"
+    served.tracker.tag_experiment(experiment, {MlflowTag.NOTE: "mine"})
+    publish_pages(served.tracker, MADE)
+    assert served.tracker.experiment_tags(experiment)[MlflowTag.NOTE] == "mine"
 
 
 def test_ctrl_c_ends_server_and_dashboard(served: Served) -> None:

@@ -104,8 +104,8 @@ def test_page_is_one_file_without_script(report: Path) -> None:
 
 
 def test_every_number_has_a_receipt(report: Path) -> None:
-    told = receipts(report)
-    shown = {entry["shown"] for entry in told["numbers"].values()}
+    found = receipts(report)
+    shown = {entry["shown"] for entry in found["numbers"].values()}
     page = Page((report / "report.html").read_text())
     linked = [text for tag, text in page.texts if tag == "a" and re.fullmatch(r"[-+<\d.,e ]+", text)]
     assert len(linked) > 40
@@ -115,27 +115,27 @@ def test_every_number_has_a_receipt(report: Path) -> None:
         body = re.sub(r"`[^`]*`( \([^)]*\))?", "", text.split(f"## {section}\n")[1].split("\n## ")[0])
         assert set(re.findall(r"[-+]?\d+\.\d+", body)) <= shown, section
     wanted = {"id", "digest", "seed", "commit", "diff", "code", "data", "packages", "machine", "threads", "values"}
-    for key, entry in told["numbers"].items():
+    for key, entry in found["numbers"].items():
         assert entry["how"], key
-        for run in told["groups"][entry["runs"]]:
-            assert wanted <= told["runs"][run].keys()
-    executions = {origin["execution"] for origin in told["origins"].values()}
-    assert executions == {"solo", "population of seeds 1000,1001,1002"}  # trials, seeds
-    assert len(told["origins"]) == 2
-    for run in told["runs"].values():
+        for run in found["groups"][entry["runs"]]:
+            assert wanted <= found["runs"][run].keys()
+    executions = {origin["execution"] for origin in found["origins"].values()}
+    assert executions == {"solo", "batch of seeds 1000,1001,1002"}  # trials, seeds
+    assert len(found["origins"]) == 2
+    for run in found["runs"].values():
         assert re.fullmatch("[0-9a-f]{64}", run["digest"])
-        assert told["packages"][run["packages"]]["torch"]
-        assert told["machines"][run["machine"]]["python"]
-    assert len(told["runs"]) == 4 * (2 + 3)
-    assert told["groups"]["seeds of 2 relu"] == [f"2 relu/s{seed}" for seed in (1000, 1001, 1002)]
+        assert found["packages"][run["packages"]]["torch"]
+        assert found["machines"][run["machine"]]["python"]
+    assert len(found["runs"]) == 4 * (2 + 3)
+    assert found["groups"]["seeds of 2 relu"] == [f"2 relu/s{seed}" for seed in (1000, 1001, 1002)]
 
 
-def test_table_says_what_the_receipts_say(report: Path) -> None:
-    told = receipts(report)["numbers"]
+def test_table_holds_the_numbers_of_the_receipts(report: Path) -> None:
+    found = receipts(report)["numbers"]
     rows = list(csv.DictReader((report / "table.csv").read_text().splitlines()))
     assert [row["cell"] for row in rows] == ["2 relu", "2 tanh", "8 relu", "8 tanh"]
     for row in rows:
-        assert float(row["mean"]) == told[f"table/{row['cell']}/mean"]["value"]
+        assert float(row["mean"]) == found[f"table/{row['cell']}/mean"]["value"]
         assert row["seeds"] == "3"
     assert [row["cell"] for row in rows if not row["difference"]] == ["8 relu"]  # the baseline
     tex = (report / "table.tex").read_text()
@@ -236,7 +236,7 @@ def test_unfinished_is_marked_and_decides_nothing(home: Path, tmp_path: Path) ->
 
 
 def test_bad_input(home: Path, report: Path, tmp_path: Path) -> None:
-    for arguments, said in (
+    for arguments, message in (
         (("report", "tiney"), "no ablation or study named 'tiney' is recorded; did you mean tiny?"),
         (("report", "../tiny"), "no ablation or study named '../tiny'"),
         (("report", "tiny", "--check", "--out", str(tmp_path)), "no report in"),
@@ -246,22 +246,22 @@ def test_bad_input(home: Path, report: Path, tmp_path: Path) -> None:
     ):
         done = knobs(home, *arguments)
         assert (done.code, done.out) == (2, ""), arguments
-        assert said in done.err
+        assert message in done.err
         assert len(done.err.splitlines()) <= 4
     done = knobs(home, "report", "tiny", store=tmp_path / "empty")
     assert (done.code, "nothing is recorded yet" in done.err) == (2, True)
-    told = next((home / "mlruns").rglob("definition.json"))
-    text = told.read_text()
+    definition = next((home / "mlruns").rglob("definition.json"))
+    text = definition.read_text()
     try:
-        told.write_text(text.replace(f'"version": {VERSION}', '"version": 99'))
+        definition.write_text(text.replace(f'"version": {VERSION}', '"version": 99'))
         name = "tiny" if '"name": "tiny"' in text else "nasty" if '"name": "nasty"' in text else "search"
         done = knobs(home, "report", name)
         assert (done.code, "another version of knobs" in done.err) == (2, True), done.err
-        told.unlink()
+        definition.unlink()
         done = knobs(home, "report", name)
         assert (done.code, "writes it again" in done.err) == (2, True), done.err
     finally:
-        told.write_text(text)
+        definition.write_text(text)
 
 
 def test_nasty_names_break_out_of_nothing(home: Path, tmp_path: Path) -> None:
@@ -316,13 +316,13 @@ def test_study_report(home: Path) -> None:
         "The best trials: validation accuracy",
         "Learning curves",
     ]
-    told = receipts(report)
+    found = receipts(report)
     rows = list(csv.DictReader((report / "table.csv").read_text().splitlines()))
-    assert len(rows) == 12 == len(told["runs"])
+    assert len(rows) == 12 == len(found["runs"])
     best = max(float(row["val/accuracy"]) for row in rows if row["val/accuracy"])
-    assert told["numbers"]["best/value"]["value"] == best
-    assert "best/test/accuracy" in told["numbers"]
-    counted = {key: entry["value"] for key, entry in told["numbers"].items() if key.startswith("ends/")}
+    assert found["numbers"]["best/value"]["value"] == best
+    assert "best/test/accuracy" in found["numbers"]
+    counted = {key: entry["value"] for key, entry in found["numbers"].items() if key.startswith("ends/")}
     assert sum(counted.values()) == 12
     finished = sum(row["state"] == "finished" for row in rows)
     names = {path.stem for path in (report / "figures").glob("*.svg")}

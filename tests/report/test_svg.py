@@ -31,7 +31,7 @@ def test_what_no_viewer_needs_is_gone() -> None:
     assert 'transform="translate(1.23 2) scale(0.015625 -0.015625)"' in text
 
 
-def test_styles_are_said_once_where_they_are_inherited() -> None:
+def test_inherited_styles_are_written_once() -> None:
     text = shrink_svg(DRAWING).decode()
     assert text.count("fill:red;stroke-linejoin:miter") == 1
     assert text.count("stroke-linecap:square") == 2

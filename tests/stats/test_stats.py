@@ -55,7 +55,7 @@ def test_the_symmetric_interval_is_students(seed: int, n: int) -> None:
     assert wide.high >= made.high
 
 
-def test_what_cannot_be_trusted_says_so() -> None:
+def test_doubtful_intervals_are_marked() -> None:
     assert stats.mean_interval(cells(0, 5)).trusted
     few = stats.mean_interval(cells(0, 3))
     assert not few.trusted

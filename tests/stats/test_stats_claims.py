@@ -83,7 +83,7 @@ def test_each_claim_gets_the_verdict_that_the_runs_show() -> None:
     assert verdicts[-1].needed_more_seeds is not None
 
 
-def test_a_trend_that_turns_back_says_where() -> None:
+def test_a_trend_that_turns_back_has_a_caveat() -> None:
     levels = np.array([0.0, 5.0, 4.0, 8.0]) + 0.05 * cells(1, 6, 4)
     made = stats.rises(levels)
     assert made.p_supports < 0.05

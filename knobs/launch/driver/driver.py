@@ -36,9 +36,8 @@ from knobs.training import Outcome, newest_checkpoints
 RETRIES = 3
 """A run that lost more workers than this is given up."""
 
-FLUSH_SECONDS = 1.0
-GRACE_SECONDS = 7.0
-"""Seconds that workers have to save themselves after a signal."""
+FLUSH_SECONDS, GRACE_SECONDS = 1.0, 7.0
+"""Seconds between writes of curves; seconds that workers have to save themselves after a signal."""
 
 
 class Driver:
