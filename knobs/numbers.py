@@ -26,14 +26,29 @@ def plain_number(value: float) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
-def knob_text(value: object) -> str:
+def share_text(value: float) -> str:
+    """Return a share, an importance or a correlation with two decimals."""
+    return f"{value:.2f}"
+
+
+def count_text(count: int) -> str:
+    """Return a large count with its thousands separated: `12,345`."""
+    return f"{count:,}"
+
+
+def heat_map_text(value: float) -> str:
+    """Return a metric for a cell of a heat map, which has little room: three decimals, or two digits if it is small."""
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
+
+
+def knob_text(value: object, digits: int = 4) -> str:
     """Return a knob's value as a reader types it, a float with four significant digits."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.{digits}g}"
     if isinstance(value, list | tuple):
-        return ", ".join(knob_text(item) for item in value)
+        return ", ".join(knob_text(item, digits) for item in value)
     return str(value)
 
 

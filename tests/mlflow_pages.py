@@ -81,7 +81,7 @@ def start_ui(store: Path, port: int, *options: str, cwd: Path = ROOT) -> tuple[s
     said = ""
     for line in process.stdout:
         said += line
-        if line.startswith("Ctrl-C"):
+        if "Ctrl-C" in line:
             return process, said
     raise AssertionError(f"knobs ui ended: {said}")
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from knobs.numbers import knob_text
 from knobs.record.knob_range import KnobRange
 from knobs.record.recorded import Recorded
 from knobs.record.runs import RecordedRun
@@ -50,7 +51,9 @@ def check_edges(tunings: Sequence[Tuning], ledger: Ledger) -> Finding:
             knob = tuning.space[name]
             if side := knob.edge(value):
                 key = f"review/edge/{tuning.name}/{name}"
-                shown = ledger.number(key, float(value), tuning.group, f"{name} of the best trial", f"{value:.3g}")
+                shown = ledger.number(
+                    key, float(value), tuning.group, f"{name} of the best trial", knob_text(float(value), 3)
+                )
                 place = f" lies at the {side} edge of {knob.text}"
                 found.append([f"{tuning.name}: ", Code(name), " = ", shown, place])
     title = "Best values inside their spaces"

@@ -168,7 +168,7 @@ def decide(tests: Sequence[ClaimTest], alpha: float = 0.05) -> list[ClaimResult]
 
     The chance that any of them is supported or contradicted wrongly is at most alpha if the tests' assumptions hold
     (Holm 1979; Shaffer 1980 for a claim that can fail on both sides). That holds for one look at the runs. To add the
-    missing seeds and look again, give each of the two looks half of alpha; or errors become up to twice as frequent.
+    missing seeds and look again, give each look half of alpha; if not, errors are up to twice as frequent.
     """
     p = holm([min(t.p_supports, t.p_contradicts) for t in tests])
     open_claims = int((p > alpha).sum())

@@ -279,17 +279,21 @@ def test_the_plain_twin_has_the_same_parameters(name: str, layout: str) -> None:
 # Data sets
 
 
-def in_one_worker(data: str, *values: object, id: str) -> Any:  # noqa: A002
-    """Return a case of a data set. All cases of one data set run in one worker process, which loads it once."""
-    return pytest.param(*values, id=id, marks=pytest.mark.xdist_group(f"data {data}"))
+TAKES_SECONDS = {"letters"}
+"""Data sets that take seconds to load. The quick part loads each of them once."""
+
+
+def case(data: str, variant: str, value: object) -> Any:
+    """Return a test's case for a data set. One worker process runs all cases of a data set, so it loads each once."""
+    slow = [pytest.mark.slow] if data in TAKES_SECONDS and variant != "default" else []
+    return pytest.param(value, id=f"{data}-{variant}", marks=[pytest.mark.xdist_group(f"data {data}"), *slow])
 
 
 LOADED = [
-    in_one_worker(name, config, id=f"{name}-{variant}")
+    case(name, variant, config)
     for name, cls in DATA.items()
     for variant, config in variants(cls(), numbers=False).items()
 ]
-NAMED = [in_one_worker(name, name, id=name) for name in DATA]
 
 
 @pytest.mark.parametrize("config", LOADED)
@@ -326,7 +330,7 @@ def test_splits_share_no_sample(config: DataConfig) -> None:
     assert all(not one & other for one, other in [*pairwise(rows), (rows[0], rows[2])])
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", [case(name, "again", name) for name in DATA])
 def test_a_data_set_is_the_same_when_it_is_loaded_again(name: str) -> None:
     config = DATA[name]()
     before = np.random.get_state()[1].tobytes()  # type: ignore[index]
@@ -335,7 +339,7 @@ def test_a_data_set_is_the_same_when_it_is_loaded_again(name: str) -> None:
     assert np.random.get_state()[1].tobytes() == before  # type: ignore[index]
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", [case(name, "default", name) for name in DATA])
 def test_inputs_have_a_scale_that_networks_like(name: str) -> None:
     x = splits(DATA[name]()).train.x
     if DATA[name]().spec().tokens:

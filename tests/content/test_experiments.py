@@ -13,14 +13,17 @@ from trainings import Listener, train
 
 from knobs import Ablation, Beats, Cell, Computed, RecordedValues, discover
 from knobs.ablation import DERIVED
-from knobs.record.definition import claims_of, of_ablation
-from knobs.record.queries import metric_key
+from knobs.record.define import define_ablation
+from knobs.record.definition import AblationDefinition, definition_from_json, definition_to_json
+from knobs.record.schema import metric_key
 from knobs.training import Outcome
 
 torch.set_num_threads(1)
 
 FILES = discover.files("experiments", ROOT)
 STEPS = 2
+QUICK = {"linear_regression", "nyse_volume"}
+"""Ablations whose cells are trained in the quick part too."""
 
 
 @functools.cache
@@ -45,7 +48,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("experiments")
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FILES]
+)
 def test_every_cell_trains_two_steps_and_records_what_is_claimed(name: str, folder: Path) -> None:
     ablation = loaded(name)
     asked = {ablation.reported, ablation.metric, *(c.metric for c in ablation.claims if not isinstance(c, Computed))}
@@ -80,9 +85,10 @@ def test_an_ablation_can_be_decided(name: str) -> None:
     assert ablation.seeds >= 5
     assert ablation.trials >= 8 or not any(map(ablation.nuisance_knobs, ablation.cells()))
     quick = ablation.made_quick()
-    assert quick.claims, "the quick preset leaves no claim to be asked"
-    told = of_ablation(name, ablation, quick=False)
-    assert claims_of(told["claims"]) == [
+    assert quick.claims, "the quick preset leaves no claim to decide"
+    recorded = definition_from_json(definition_to_json(define_ablation(name, ablation, quick=False)), name)
+    assert isinstance(recorded, AblationDefinition)
+    assert [definition.claim() for definition in recorded.claims] == [
         dataclasses.replace(claim, value=claim.number) if hasattr(claim, "number") else claim
         for claim in ablation.claims
     ]

@@ -237,8 +237,8 @@ def test_unfinished_is_marked_and_decides_nothing(home: Path, tmp_path: Path) ->
 
 def test_bad_input(home: Path, report: Path, tmp_path: Path) -> None:
     for arguments, message in (
-        (("report", "tiney"), "no ablation or study named 'tiney' is recorded; did you mean tiny?"),
-        (("report", "../tiny"), "no ablation or study named '../tiny'"),
+        (("report", "tiney"), "no study or ablation named 'tiney' is recorded; did you mean tiny?"),
+        (("report", "../tiny"), "no study or ablation named '../tiny'"),
         (("report", "tiny", "--check", "--out", str(tmp_path)), "no report in"),
         (("report", "tiny", "--against", str(tmp_path)), "no report in"),
         (("report", "search", "--check", "--out", str(report)), "is the report of tiny, not of search"),

@@ -211,10 +211,9 @@ class Driver:
             self.recorder.count_lost_worker(run)
 
     def _end(self, run: OpenRun, outcome: Outcome) -> None:
-        if run.trains:
-            state = self.recorder.end(run, outcome, self.plan.end_tags(run.planned))
-        else:
-            state = self.recorder.add_test(run, outcome)
+        outcome = run.completed(outcome)
+        end = self.recorder.end if run.trains else self.recorder.add_test
+        state = end(run, outcome, self.plan.end_tags(run.planned))
         self.plan.ended(run.planned, run.id, state, outcome)
         self.recorder.clear(run)
         if run.trains and not self._mute:

@@ -121,11 +121,11 @@ class RunRecorder:
         self.tracker.end(run.id, STATES[state].mlflow, written)
         return state
 
-    def add_test(self, run: OpenRun, outcome: Outcome) -> str:
+    def add_test(self, run: OpenRun, outcome: Outcome, tags: Mapping[str, str]) -> str:
         """Add the test metrics of a run that has ended: its status, end and state stay. Return its state."""
         assert run.planned.reads_test_of is not None
         self._write_values(run, outcome)
-        self.tracker.tag(run.id, self._end_tags(run, outcome))
+        self.tracker.tag(run.id, {**self._end_tags(run, outcome), **tags})
         return run.planned.reads_test_of.row.state
 
     def leave_interrupted(self, run: OpenRun) -> None:
@@ -145,10 +145,7 @@ class RunRecorder:
 
     def _write_values(self, run: OpenRun, outcome: Outcome) -> None:
         """Write single values, each once and only finite ones, and the files of an outcome."""
-        values = outcome.summary
-        if outcome.state == StateName.FINISHED:
-            values = {**run.carried, **values}
-        new = {k: v for k, v in values.items() if k not in run.singles and math.isfinite(v)}
+        new = {k: v for k, v in outcome.summary.items() if k not in run.singles and math.isfinite(v)}
         if new:
             self.tracker.summary(run.id, new, max(outcome.best_step, 0))
             run.singles |= new.keys()

@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 
 from knobs import stats
 from knobs.ablation import ClaimVerdict
-from knobs.numbers import metric_text
+from knobs.numbers import metric_text, share_text
 from knobs.record.recorded_ablation import RecordedAblation, RecordedCell
 from knobs.record.schema import on_test
 from knobs.report.ablation.cells import CellNumbers, paired_spread, seeds_group, trials_group, tuned_values
@@ -156,7 +156,7 @@ def _check_ranks(ablation: RecordedAblation, rows: Sequence[CellNumbers], ledger
     known: Parts = []
     if not np.isnan(tau):
         how = f"Kendall's tau between the cells' means of {ablation.metric} and {ablation.shown}"
-        known = [" (Kendall's tau ", ledger.number("review/tau", tau, "all seeds", how, f"{tau:.2f}"), ")"]
+        known = [" (Kendall's tau ", ledger.number("review/tau", tau, "all seeds", how, share_text(tau)), ")"]
     if swapped:
         pairs = ", ".join(swapped[:5]) + (f" and {len(swapped) - 5} more" if len(swapped) > 5 else "")
         text = f"they rank these the other way round, beyond both intervals: {pairs}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from knobs.numbers import metric_text, p_text, signed_text
+from knobs.numbers import count_text, metric_text, p_text, signed_text
 from knobs.record.recorded_ablation import RecordedAblation
 from knobs.record.schema import is_test
 from knobs.report.ablation.cells import CellNumbers, Spread, seeds_group
@@ -42,7 +42,7 @@ def cell_table(ablation: RecordedAblation, rows: Sequence[CellNumbers], ledger: 
         ended = ledger.number(f"{key}/ended", row.lost + (row.mean.n if row.mean else 0), group, "seeds that ended")
         size: Parts = ["-"]
         if row.parameters is not None:
-            text = f"{row.parameters:,}"
+            text = count_text(row.parameters)
             size = [ledger.number(f"{key}/parameters", row.parameters, group, "trainable parameters", text)]
         seeds: Parts = [n, " of ", ended] if row.lost else [n]
         first: Parts = [Link(name, f"#receipt-{slug(name)}"), base]

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from knobs.numbers import heat_map_text
 from knobs.record.recorded_ablation import RecordedAblation, RecordedReference
 from knobs.report.ablation.cells import CellNumbers
 from knobs.report.figures.panels import ordered_factor
@@ -181,7 +182,7 @@ def draw_heat(ablation: RecordedAblation, rows: Sequence[CellNumbers], down: str
     shown = axes.pcolormesh(grid, cmap=HEAT, edgecolors="white", linewidth=1.0)
     low, high = np.nanmin(grid), np.nanmax(grid)
     for (i, j), value in np.ndenumerate(grid):
-        text = "-" if np.isnan(value) else f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
+        text = "-" if np.isnan(value) else heat_map_text(value)
         bright = not np.isnan(value) and high > low and (value - low) / (high - low) > 0.55
         colour = MUTED if np.isnan(value) else "#000000" if bright else "#ffffff"
         axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=6.5)

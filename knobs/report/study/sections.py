@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from knobs.numbers import knob_text, metric_text
+from knobs.numbers import knob_text, metric_text, share_text
 from knobs.record.knob_range import KnobRange
 from knobs.record.recorded_study import RecordedStudy
 from knobs.record.runs import RecordedRun
@@ -114,7 +114,9 @@ def importance_blocks(study: RecordedStudy, shares: Mapping[str, Importance], le
     rows: list[Sequence[Parts]] = []
     for name, share in shares.items():
         numbers = [
-            ledger.number(f"importance/{name}/{part}", value, "finished trials", f"PED-ANOVA, {part}", f"{value:.2f}")
+            ledger.number(
+                f"importance/{name}/{part}", value, "finished trials", f"PED-ANOVA, {part}", share_text(value)
+            )
             for part, value in (("value", share.value), ("low", share.low), ("high", share.high))
         ]
         rows.append([[Code(name)], [numbers[0]], ["[", numbers[1], ", ", numbers[2], "]"], [study.space[name].text]])
