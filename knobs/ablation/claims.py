@@ -91,7 +91,7 @@ class Beats(_Claim):
     better: Levels
     worse: Levels
     direction: Literal["maximize", "minimize"] | None = None
-    """The better direction of the metric. If None: `minimize` for a loss or an error, else `maximize`."""
+    """The better direction of the metric. If None: `minimize` for losses and errors, else `maximize`."""
 
     def selections(self) -> list[Levels]:
         """Return the two sides."""
@@ -185,7 +185,7 @@ class Exceeds(NumberClaim):
     """The metric in these cells is better than a published or computed value."""
 
     direction: Literal["maximize", "minimize"] | None = None
-    """The better direction of the metric. If None: `minimize` for a loss or an error, else `maximize`."""
+    """The better direction of the metric. If None: `minimize` for losses and errors, else `maximize`."""
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
         """Return the test of the seeds' mean less the value."""

@@ -1,5 +1,7 @@
 """Ablations: which input is refused, which cells there are, how claims are decided."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
 
@@ -140,3 +142,10 @@ def test_seeds_that_did_not_finish_everywhere_are_left_out_and_counted() -> None
     assert verdict.result is not None
     assert verdict.result.n == 4
     assert "1 of 5 seeds left out" in verdict.note
+
+
+def test_a_trend_needs_two_levels_of_its_factor() -> None:
+    levels = {"model.depth": ["1", "16"]}
+    trend = Trend(text="rises", metric="m", factor="model.depth", way="rises")
+    assert trend.can_be_tested(levels)
+    assert not replace(trend, where={"model.depth": "16"}).can_be_tested(levels)

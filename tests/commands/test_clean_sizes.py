@@ -10,6 +10,8 @@ from support import Done, quick
 from knobs.record.stores.locations import StoreLocations
 from knobs.record.stores.mlflow_store import Tracker
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE = 1_000, 120_000
 """Bytes."""
 

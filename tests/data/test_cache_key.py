@@ -158,3 +158,32 @@ def test_after_an_edit_of_the_engines_perturbations_nobody_gets_the_old_arrays(
     assert new == [[-value for value in row] for row in old]
     known, again, _, _ = prepared(engine, project, tmp_path / "cache")
     assert known == again == first
+
+
+FROM_FILE = OWN.replace("numbers()", "numbers(__file__)")
+READ = """
+from pathlib import Path
+
+import numpy as np
+
+
+def numbers(beside):
+    return np.loadtxt(Path(beside).with_name("numbers.csv"), dtype=np.float32).reshape(10, 4)
+"""
+
+
+@pytest.mark.xfail(strict=True, reason="the key names no folder, and the files that were read are those of the first")
+def test_a_copy_of_the_project_with_another_file_gets_its_own_arrays_in_a_shared_store(
+    engine: Path, project: Path, tmp_path: Path
+) -> None:
+    (project / "datamodules" / "own.py").write_text(FROM_FILE)
+    (project / "datamodules" / "_numbers.py").write_text(READ)
+    copy = tmp_path / "copy"
+    shutil.copytree(project, copy)
+    for folder, factor in ((project, 1), (copy, 100)):
+        text = "\n".join(str(factor * number) for number in range(40))
+        (folder / "datamodules" / "numbers.csv").write_text(text)
+    _, first, old, _ = prepared(engine, project, tmp_path / "cache")
+    _, second, new, _ = prepared(engine, copy, tmp_path / "cache")
+    assert second != first
+    assert new == [[100 * value for value in row] for row in old]

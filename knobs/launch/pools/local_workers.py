@@ -131,6 +131,7 @@ class LocalPool:
         if not own.began:
             self._failed_starts += 1
             if self._failed_starts >= 3:
+                self.workers.remove(own)  # the other workers can still save their runs
                 raise DeviceError(f"workers on {own.label} do not start; the log of the last one is {own.log}")
         new = LocalWorker(own.device, self.root, self.logs)
         self.workers[self.workers.index(own)] = new
