@@ -7,7 +7,6 @@ The driver may die at any instant: the store is always whole, and the next launc
 from __future__ import annotations
 
 import time
-from collections import deque
 from contextlib import suppress
 
 from knobs import signals
@@ -17,6 +16,7 @@ from knobs.launch.driver.display import Display, show_end, work_progress
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.driver.reuse import find_reusable
 from knobs.launch.driver.run_recorder import RunRecorder
+from knobs.launch.driver.waiting import WaitingRuns
 from knobs.launch.plans.plan import Plan
 from knobs.launch.pools.messages import (
     FromWorker,
@@ -31,6 +31,7 @@ from knobs.launch.pools.messages import (
 )
 from knobs.launch.pools.pool import Pool, WorkerHandle
 from knobs.record.stores.mlflow_store import Tracker
+from knobs.terminal.say import warn
 from knobs.training import Outcome, newest_checkpoints
 
 RETRIES = 3
@@ -48,8 +49,7 @@ class Driver:
         self.recorder = RunRecorder(tracker)
         self.training: dict[WorkerHandle, list[OpenRun]] = {}
         """The runs that each busy worker trains: one, or the members of a batch."""
-        self.requeued: deque[list[OpenRun]] = deque()
-        """Runs whose worker was lost."""
+        self.waiting = WaitingRuns()
         self.device_time = DeviceTime()
         self._opening: list[OpenRun] = []
         self._mute = False
@@ -60,7 +60,7 @@ class Driver:
         """Drive the plan to its end. Raise `InterruptedBySignal` after everything is saved."""
         self.plan = plan
         try:
-            while not (plan.done and not self.requeued and not self.training):
+            while not (plan.done and not self.waiting and not self.training):
                 signals.check()
                 self._dispatch()
                 for worker, message in self.pool.wait(0.2):
@@ -96,10 +96,10 @@ class Driver:
 
     def _dispatch(self) -> None:
         for worker in self.pool.workers:
-            if not worker.ready or worker in self.training:
+            if not worker.ready or worker in self.training or self.waiting.needs_card_of(worker, self.training):
                 continue
             while True:
-                runs = self.requeued.popleft() if self.requeued else [OpenRun.of(p) for p in self.plan.next()]
+                runs = self.waiting.take(worker) or [OpenRun.of(planned) for planned in self.plan.next()]
                 if not runs or self._start(worker, runs):
                     break
             if not runs:
@@ -175,15 +175,21 @@ class Driver:
                 worker.send(PruningAnswer(should_continue(step, value)))
             case RunEnded(outcome=Outcome(state="interrupted")):  # a signal reached the worker alone
                 self._requeue(self._taken_from(worker))
-                self.pool.replace(worker)
+                self._replace(worker)
+            case RunEnded(outcome=Outcome(state="out_of_memory")) if worker.card and not run.alone:
+                self._finished_with(worker, run)
+                self.waiting.add_alone(run)
             case RunEnded(outcome=Outcome(state="unsaved") as outcome):  # the run is fine, its disk is not
-                self.requeued.append(self._taken_from(worker))
+                self.waiting.add(self._taken_from(worker))
                 raise StoreError(f"{outcome.message}; recorded values are safe; run the same command to continue")
             case RunEnded(outcome=outcome):
-                self.training[worker].remove(run)
-                if not self.training[worker]:
-                    del self.training[worker]
+                self._finished_with(worker, run)
                 self._end(run, outcome)
+
+    def _finished_with(self, worker: WorkerHandle, run: OpenRun) -> None:
+        self.training[worker].remove(run)
+        if not self.training[worker]:
+            del self.training[worker]
 
     def _taken_from(self, worker: WorkerHandle) -> list[OpenRun]:
         return self.training.pop(worker, [])
@@ -203,18 +209,21 @@ class Driver:
                 kept.append(run)
         if kept:
             self._requeue(kept)
-        self.pool.replace(worker)
+        self._replace(worker)
+
+    def _replace(self, worker: WorkerHandle) -> None:
+        if why := self.pool.replace(worker):
+            warn(f"{why}; the other devices go on without it")
 
     def _requeue(self, runs: list[OpenRun]) -> None:
-        self.requeued.append(runs)
+        self.waiting.add(runs)
         for run in runs:
             self.recorder.count_lost_worker(run)
 
     def _end(self, run: OpenRun, outcome: Outcome) -> None:
-        if run.trains:
-            state = self.recorder.end(run, outcome, self.plan.end_tags(run.planned))
-        else:
-            state = self.recorder.add_test(run, outcome)
+        outcome = run.completed(outcome)
+        end = self.recorder.end if run.trains else self.recorder.add_test
+        state = end(run, outcome, self.plan.end_tags(run.planned))
         self.plan.ended(run.planned, run.id, state, outcome)
         self.recorder.clear(run)
         if run.trains and not self._mute:
@@ -234,10 +243,9 @@ class Driver:
                     left += self._taken_from(worker)
                 elif worker in self.training:
                     self._handle(worker, message)
-        for runs in (*self.training.values(), *self.requeued, self._opening):
-            left += runs
+        left += [run for runs in self.training.values() for run in runs]
+        left += [*self.waiting.clear(), *self._opening]
         self.training.clear()
-        self.requeued.clear()
         left = [run for run in left if run.id]
         for run in left:
             self.recorder.leave_interrupted(run)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from knobs.launch.plans.plan import PlannedRun
-from knobs.training import CurvePoint, TrainJob
+from knobs.record.schema import Metric
+from knobs.training import CurvePoint, Outcome, TrainJob
 
 
 @dataclass(eq=False)
@@ -38,6 +39,9 @@ class OpenRun:
     checkpoint: Path | None = None
     """The checkpoint to evaluate instead of training."""
 
+    alone: bool = False
+    """It ran out of memory and is tried once more, alone on its card."""
+
     step: int = 0
     value: float | None = None
     """Latest step, and the metric's value there, for the display."""
@@ -57,6 +61,13 @@ class OpenRun:
     def trains(self) -> bool:
         """False if it only reads the test split of a run that has ended."""
         return self.planned.reads_test_of is None
+
+    def completed(self, outcome: Outcome) -> Outcome:
+        """Return an outcome with the values of the reused run, if only its test split was read now."""
+        if not self.carried or outcome.state != "finished":
+            return outcome
+        best_step = int(self.carried[Metric.BEST_STEP])
+        return replace(outcome, best_step=best_step, summary={**self.carried, **outcome.summary})
 
     def receive(self, point: CurvePoint) -> None:
         """Keep a point to be written. Points up to the last written step are replays and are dropped."""
