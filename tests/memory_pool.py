@@ -69,6 +69,7 @@ class MemoryWorker:
 
     label: str
     train: Callable[[TrainJob], Training]
+    card: str = ""
     ready: bool = False
     alive: bool = True
     answer: bool | None = None
@@ -125,9 +126,11 @@ class MemoryWorker:
 class MemoryPool:
     """Workers in memory. `train` gives each job's messages."""
 
-    def __init__(self, workers: int = 1, train: Callable[[TrainJob], Training] = train_in_memory) -> None:
+    def __init__(
+        self, workers: int = 1, train: Callable[[TrainJob], Training] = train_in_memory, *, card: str = ""
+    ) -> None:
         self.train = train
-        self.workers = [MemoryWorker(f"memory:{i}", train) for i in range(workers)]
+        self.workers = [MemoryWorker(f"memory:{i}", train, card) for i in range(workers)]
         self.replaced = 0
 
     def wait(self, timeout: float) -> list[tuple[MemoryWorker, FromWorker]]:
@@ -136,12 +139,12 @@ class MemoryPool:
         messages = [(worker, worker.next_message()) for worker in self.workers]
         return [(worker, message) for worker, message in messages if message is not None]
 
-    def replace(self, worker: WorkerHandle) -> MemoryWorker:
+    def replace(self, worker: WorkerHandle) -> str:
         """Put a new worker in the place of another one."""
         self.replaced += 1
-        new = MemoryWorker(worker.label, self.train)
+        new = MemoryWorker(worker.label, self.train, worker.card)
         self.workers = [new if old is worker else old for old in self.workers]
-        return new
+        return ""
 
     def drop(self, worker: WorkerHandle) -> None:
         """Remove a worker."""

@@ -91,7 +91,7 @@ def main() -> None:
             for _ in range(REPEATS):
                 costs = [seconds(long, Path(folder), n) - seconds(short, Path(folder), n) for n in (1, MEMBERS)]
                 repeats.append([cost / (MANY - FEW) * 1e6 / n for cost, n in zip(costs, (1, MEMBERS), strict=True)])
-            rule = stacking_pays(config.model.build(config.data.spec()), "cpu")
+            rule = stacking_pays(config.model.build(config.data.spec()))
             found.append({"width": width, "repeats": repeats, "together": rule})
             print(json.dumps(found[-1]), file=sys.stderr, flush=True)
     print(json.dumps(found))

@@ -22,7 +22,7 @@ from faults.torture import Counts, Torture  # noqa: E402
 from faults.whole import Divergence, Everywhere, Locked, diverging, everywhere, locked  # noqa: E402
 
 from knobs import provenance  # noqa: E402
-from knobs.launch.pools.devices import available_cpus  # noqa: E402
+from knobs.devices import available_cpus  # noqa: E402
 
 QUICK = ("study", "quick", "--trials", "8", "--devices", "cpu:2")
 REAL = ("study", "mnist1d_mlp", "--trials", "24")

@@ -22,9 +22,9 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
     """Tune every cell, train its seeds, decide the claims and print them; or only describe this work."""
     del knobs
     discover.find_file(options.name)
+    from knobs.devices import parse_devices
     from knobs.launch.ablate import launch_ablation, load_ablation
     from knobs.launch.dry_run import print_dry_run
-    from knobs.launch.pools import parse_devices
     from knobs.launch.session import session
 
     size = {"seeds": options.seeds, "trials": options.trials, "quick": options.quick}

@@ -19,7 +19,7 @@ from knobs.record.stores.locations import StoreLocations, without_password
 from knobs.terminal.say import say
 
 if TYPE_CHECKING:
-    from knobs.training import CurvePoint
+    from knobs.config import RunConfig
 
 LOW_DISK = 1 << 30
 """Free bytes below which the disk counts as full."""
@@ -128,68 +128,34 @@ def _optuna(places: StoreLocations) -> Iterator[Finding]:
 
 
 def _devices(_: StoreLocations) -> Iterator[Finding]:
-    from knobs.launch.pools import available_cpus, parse_devices
+    from knobs.devices import available_cpus, parse_devices
 
     found = parse_devices("auto")
     yield True, f"devices: {', '.join(device.label for device in found)} ({available_cpus()} CPUs)"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if found[0].kind == "cpu" and Path("/dev/nvidia0").exists():
         yield False, f"there is an NVIDIA GPU, but torch finds none (CUDA_VISIBLE_DEVICES={visible}): check the driver"
+    if found[0].kind == "cpu" and Path("/dev/kfd").exists():
+        yield True, "there is an AMD GPU; knobs does not support it and trains on the CPU"
 
 
 def _determinism(places: StoreLocations) -> Iterator[Finding]:
-    """Train a small network twice on the default device and compare every recorded value."""
-    import tempfile
-
-    import torch
-
-    from knobs.launch.pools import parse_devices
-    from knobs.training import TrainJob
-    from knobs.training.environment import environment
-    from knobs.training.run import run_job
+    """Train a small network twice on every device, in workers like those of a study."""
+    from knobs.devices import parse_devices
+    from knobs.launch.determinism import check_determinism
 
     discover.activate(places.root)
-    config = _small_config()
-    device = torch.device(parse_devices("auto")[0].kind)
-
-    runs: list[_Curves] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for attempt in range(2):
-            channel = _Curves()
-            job = TrainJob(run="doctor", config=config, folder=Path(folder) / str(attempt), cache=Path(folder))
-            outcome = run_job(job, channel, device)
-            if outcome.state != "finished":
-                yield False, f"a small training on {device} ended as {outcome.state}: {outcome.message}"
-                return
-            runs.append(channel)
-    same = runs[0].points == runs[1].points
-    how = f"a small training, twice on {device} ({environment(device)['cpu_capability']})"
-    advice = ": results of this machine are not reproducible; compare torch's build with another machine's"
-    yield same, f"{how}: {'identical bits' if same else f'different bits{advice}'}"
+    devices = parse_devices("auto")
+    chosen = devices if devices[0].card else devices[:1]  # CPU slots are all alike
+    yield from check_determinism(_small_config(), chosen, places.root)
 
 
-class _Curves:
-    """A training's channel that keeps the curves."""
-
-    stopping = False
-
-    def __init__(self) -> None:
-        self.points: list[tuple[int, dict[str, float]]] = []
-
-    def record(self, point: CurvePoint) -> None:
-        self.points.append((point.step, point.values))
-
-    def should_continue(self, step: int, value: float) -> bool:
-        del step, value
-        return True
-
-
-def _small_config() -> str:
-    """Return the first study's baseline, cut to 50 steps, as JSON. The engine names no content of its own."""
+def _small_config() -> RunConfig:
+    """Return the first study's baseline, cut to 50 steps. The engine names no content of its own."""
     from knobs.launch.baseline import baseline_of
 
     name = next(iter(discover.files("studies")))
-    return baseline_of(name).with_knobs({"training.max_steps": 50, "training.val_every": 25}).to_json()
+    return baseline_of(name).with_knobs({"training.max_steps": 50, "training.val_every": 25})
 
 
 def _is_held(lock: Path) -> bool:

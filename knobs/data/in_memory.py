@@ -9,6 +9,7 @@ from pytorch_lightning import LightningDataModule
 
 from knobs.config import Split, Splits
 from knobs.data.prepared import open_prepared
+from knobs.devices import device_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,15 @@ EVALUATION_SAMPLES = 4096
 
 GATHER_BYTES = 1 << 26
 """Bytes of samples that are gathered at once for several batches and then sliced."""
+
+
+EVALUATION_BYTES = 1 << 26
+"""Bytes of the samples in one forward pass of an evaluation; a network's activations take many times as much."""
+
+
+def evaluation_samples(x: torch.Tensor) -> int:
+    """Return how many of these samples one forward pass of an evaluation takes."""
+    return max(1, min(EVALUATION_SAMPLES, EVALUATION_BYTES // max(1, x[:1].nbytes)))
 
 
 def float_type(config: RunConfig) -> torch.dtype:
@@ -52,14 +62,18 @@ class Interval:
 class InMemoryData(LightningDataModule):
     """The splits of a prepared data set as tensors on one device. Lightning gets an interval as one training batch."""
 
-    def __init__(self, config: RunConfig, cache: Path, device: torch.device, fingerprint: str = "") -> None:
+    def __init__(
+        self, config: RunConfig, cache: Path, device: torch.device, fingerprint: str = "", *, test: bool = True
+    ) -> None:
+        """`test`: put the test splits on the device too."""
         super().__init__()
         splits: Splits = open_prepared(config.data, cache, fingerprint)
         self.device, self.floats = device, float_type(config)
         self.batch_size = min(config.data.batch_size, len(splits.train.x))
         self.keep_training_split(splits.train)
-        self.val, self.test = self._tensors(splits.val), self._tensors(splits.test)
-        self.extra = {name: self._tensors(split) for name, split in splits.extra.items()}
+        self.val = self._tensors(splits.val)
+        self.test_splits = {"": splits.test, **splits.extra} if test else {}
+        """The arrays of the test splits by name; the main one has an empty name."""
         self.seed = config.seed
         self.steps_per_epoch = self.samples // self.batch_size
         self.val_every = config.training.val_every or self.steps_per_epoch
@@ -90,7 +104,8 @@ class InMemoryData(LightningDataModule):
 
     def _draw_order(self, seed: int, epoch: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(mix_seed(seed, epoch))
-        return torch.randperm(len(self.train[0]), generator=generator).to(self.train[0].device)
+        order = torch.randperm(len(self.train[0]), generator=generator)
+        return device_kind(self.device.type).upload(order, self.device)
 
     def gather(self, epoch: int, offset: int, count: int) -> Iterator[Pair]:
         """Yield `count` batches of an epoch, from its batch number `offset`. Their samples are gathered at once."""
@@ -116,8 +131,14 @@ class InMemoryData(LightningDataModule):
         return self.batches(self.train)
 
     def batches(self, split: Pair) -> list[Pair]:
-        """Return a whole split in large batches, `EVALUATION_SAMPLES` each."""
-        return list(zip(*(torch.split(tensor, EVALUATION_SAMPLES) for tensor in split), strict=True))
+        """Return a whole split in large batches: `EVALUATION_SAMPLES` each, or fewer if samples are large."""
+        size = evaluation_samples(split[0])
+        return list(zip(*(torch.split(tensor, size) for tensor in split), strict=True))
+
+    def test_batches(self) -> Iterator[tuple[str, list[Pair]]]:
+        """Yield name and batches of each test split. A split is on the device only while it is evaluated."""
+        for name, split in self.test_splits.items():
+            yield name, self.batches(self._tensors(split))
 
 
 class SeedBatchData(InMemoryData):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from knobs.data.in_memory import EVALUATION_SAMPLES, InMemoryData, mix_seed
+from knobs.data.in_memory import InMemoryData, mix_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,12 @@ SHARDS_KEPT = 2
 class ShardedData(InMemoryData):
     """Like `InMemoryData`, except that the training split stays on disk."""
 
-    def __init__(self, config: RunConfig, cache: Path, device: torch.device, fingerprint: str = "") -> None:
+    def __init__(
+        self, config: RunConfig, cache: Path, device: torch.device, fingerprint: str = "", *, test: bool = True
+    ) -> None:
         self.shard_size = config.data.spec().shard
         self._kept: dict[int, Pair] = {}
-        super().__init__(config, cache, device, fingerprint)
+        super().__init__(config, cache, device, fingerprint, test=test)
 
     def keep_training_split(self, split: Split) -> None:
         """Keep the mapped arrays; the operating system may drop their pages."""
@@ -67,7 +69,7 @@ class ShardedData(InMemoryData):
         """Yield the whole training split in the order on disk, one shard in memory at a time."""
         for index in range(-(-self.samples // self.shard_size)):
             x, y = self.shard(index)
-            yield from zip(*(torch.split(tensor, EVALUATION_SAMPLES) for tensor in (x, y)), strict=True)
+            yield from self.batches((x, y))
 
     def _draw_order(self, seed: int, epoch: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(mix_seed(seed, epoch))
@@ -79,7 +81,9 @@ class ShardedData(InMemoryData):
         return torch.cat(order)
 
 
-def open_run_data(config: RunConfig, cache: Path, device: torch.device, fingerprint: str = "") -> InMemoryData:
-    """Return the data of a run: in memory, or sharded if its spec says so."""
+def open_run_data(
+    config: RunConfig, cache: Path, device: torch.device, fingerprint: str = "", *, test: bool = True
+) -> InMemoryData:
+    """Return the data of a run: in memory, or sharded if its spec says so. `test`: with the test splits."""
     kind = ShardedData if config.data.spec().shard else InMemoryData
-    return kind(config, cache, device, fingerprint)
+    return kind(config, cache, device, fingerprint, test=test)

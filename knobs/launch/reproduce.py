@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from knobs import discover, provenance, signals
 from knobs.config import monitored
 from knobs.data import prepare
-from knobs.errors import AnswerNoError
+from knobs.devices import available_cpus, device_kind
+from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.driver import Driver
 from knobs.launch.originals import Original, original_from_store, originals_from_receipts
 from knobs.launch.plans import FixedPlan, PlannedRun
 from knobs.launch.plans.run_names import shortened
-from knobs.launch.pools import available_cpus, count_cuda, has_mps
 from knobs.launch.session import session
 from knobs.record.curves import compared_curves, read_curves
 from knobs.record.queries import open_store
@@ -66,9 +67,10 @@ def _recorded_devices(originals: list[Original]) -> str:
     kind = originals[0].facts[Tag.DEVICE] or originals[0].facts[Tag.DEVICE_NAME]
     if kind == "cpu":
         return f"cpu:{min(len(originals), available_cpus())}"
-    if kind == "mps":
-        return "mps" if has_mps() else "auto"
-    return "cuda" if count_cuda() else "auto"
+    try:
+        return kind if device_kind(kind).visible(os.environ) else "auto"
+    except BadInputError:  # receipts hold a GPU's name only
+        return "cuda" if device_kind("cuda").visible(os.environ) else "auto"
 
 
 def _planned(original: Original, threads: int | None) -> PlannedRun:

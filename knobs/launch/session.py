@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knobs import discover, signals
-from knobs.launch.pools import Device, LocalPool, parse_devices
+from knobs.devices import Device, HeldCards, parse_devices, without_cards
+from knobs.errors import BadInputError
+from knobs.launch.pools import LocalPool
 from knobs.record.stores.locations import StoreLocations
+from knobs.terminal.say import warn
 
 if TYPE_CHECKING:
     from knobs.config import DataConfig
@@ -34,10 +37,28 @@ class Session:
         self.root = discover.project_root()
         discover.activate(self.root)
         self.places = StoreLocations.of(self.root, storage)
-        self.devices: list[Device] = parse_devices(devices, per_device)[:workers]
+        self.cards = HeldCards()
+        self.devices: list[Device] = self._choose(devices, parse_devices(devices, per_device))[:workers]
         self.fresh = fresh
         self._logs = tempfile.TemporaryDirectory(prefix="knobs-workers-", ignore_cleanup_errors=True)
         self.pool = LocalPool(self.devices, self.root, Path(self._logs.name))
+
+    def _choose(self, spec: str, devices: list[Device]) -> list[Device]:
+        """Hold the devices' cards; leave out those of other drivers, unless the user named them."""
+        held = self.cards.hold(device.card for device in devices)
+        if not held:
+            return devices
+        labels = ", ".join(device.label for device in devices if device.card in held)
+        if ":" in spec:
+            warn(f"{labels}: another driver uses it too; both share its memory")
+            return devices
+        free = without_cards(devices, held)
+        if not free:
+            raise BadInputError(
+                f"other drivers use {labels}; wait for them, or name devices to share: --devices cuda:0"
+            )
+        warn(f"{labels} is left out: another driver uses it; name it in --devices to share it")
+        return free
 
     def open(self, title: str, *sets: DataConfig) -> tuple[Tracker, Driver, ProgressDisplay]:
         """Check that these data sets load, then open the stores. Call this after all other input is checked."""
@@ -58,6 +79,7 @@ class Session:
     def close(self) -> None:
         """End the workers."""
         self.pool.close()
+        self.cards.release()
         self._logs.cleanup()
 
 

@@ -22,10 +22,11 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     Raise `StoreError` if it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    whole = on_cpu(state)  # an error of the device surfaces here and is no error of the disk
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, "hash": _state_hash(state), **state}, file)
+            torch.save({"format": FORMAT, "hash": _state_hash(whole), **whole}, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
@@ -43,10 +44,19 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
         os.close(folder)
 
 
-def load_checkpoint(
-    path: str | Path, *, config: str | None = None, device: torch.device | str = "cpu"
-) -> dict[str, Any]:
-    """Read a file of `save_checkpoint`. If `config` is given, the checkpoint must belong to the run of this JSON.
+def on_cpu(state: Any) -> Any:
+    """Return a copy of a state whose tensors are on the CPU; tensors that are there already are shared."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().cpu()
+    if isinstance(state, dict):
+        return {key: on_cpu(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(on_cpu(value) for value in state)
+    return state
+
+
+def load_checkpoint(path: str | Path, *, config: str | None = None) -> dict[str, Any]:
+    """Read a file of `save_checkpoint` to the CPU. If `config` is given, it must be the JSON of the checkpoint's run.
 
     Raise `BadInputError`, one line, if the file is missing, is damaged (its hash is checked), belongs to another
     config, or holds anything but primitives and tensors.
@@ -63,7 +73,7 @@ def load_checkpoint(
     if damaged:
         raise BadInputError(f"{name}: damaged checkpoint: {damaged} has a wrong checksum")
     try:  # an explicit weights_only overrides TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD
-        state = torch.load(name, map_location=device, weights_only=True)
+        state = torch.load(name, map_location="cpu", weights_only=True)
     except Exception as error:  # a file can make the restricted unpickler raise anything
         reason = str(error).strip().partition("\n")[0]
         raise BadInputError(f"{name}: refused checkpoint, it holds more than tensors and numbers: {reason}") from None
@@ -83,7 +93,7 @@ def _state_hash(state: Any) -> str:
     def add(value: Any) -> None:
         if isinstance(value, torch.Tensor):
             digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(value, dict):
             digest.update(f"{len(value)} names ".encode())
             for key, inner in value.items():

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from knobs.devices import device_kind
 from knobs.errors import BadInputError, KnobsError, StoreError
 from knobs.training.checkpoint import save_checkpoint
 from knobs.training.curves_svg import draw_curves
-from knobs.training.environment import environment, is_out_of_memory
+from knobs.training.environment import environment
 from knobs.training.messages import Outcome
 from knobs.training.metrics import evaluate_network
 from knobs.training.monitor import PrunedError, StoppedError
@@ -45,6 +46,8 @@ def conclude_training(
     summary |= evaluate_test_splits(network, config, data) if job.read_test else {}
     summary["parameters"] = float(sum(p.numel() for p in network.parameters()))
     summary |= {f"system/{name}": value for name, value in costs.items()}
+    if peak := device_kind(data.device.type).peak_memory(data.device):
+        summary["system/peak_memory_bytes"] = float(peak)
     best = job.folder / "best.ckpt"
     save_checkpoint({"config": job.config, "step": state.best_step, "network": state.best_state}, best)
     return Outcome(
@@ -58,11 +61,10 @@ def conclude_training(
 
 def evaluate_test_splits(network: nn.Module, config: RunConfig, data: InMemoryData) -> Numbers:
     """Return loss and metrics on the test split and on the extra test splits."""
-    test = evaluate_network(network, data.batches(data.test), config, data.device)
-    found = {f"test/{name}": value for name, value in test.items()}
-    for split, pair in data.extra.items():
-        more = evaluate_network(network, data.batches(pair), config, data.device)
-        found |= {f"test/{split}/{name}": value for name, value in more.items()}
+    found: Numbers = {}
+    for split, batches in data.test_batches():
+        values = evaluate_network(network, batches, config, data.device)
+        found |= {f"test/{split}/{name}" if split else f"test/{name}": value for name, value in values.items()}
     return found
 
 
@@ -86,15 +88,17 @@ def outcome_of_error(error: Exception, device: torch.device, log: list[str]) -> 
             return Outcome(state="unsaved", message=str(error))
         case KnobsError():
             return Outcome(state="failed", message=str(error))
-    if is_out_of_memory(error):
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+    kind = device_kind(device.type)
+    if kind.is_out_of_memory(error):
         return Outcome(state="out_of_memory", message=str(error).strip().partition("\n")[0])
+    lasting = kind.lasting_failure(error, device)
     log.append("".join(traceback.format_exception(error)))
-    return Outcome(state="failed", message=f"{type(error).__name__}: {error}".partition("\n")[0])
+    message = f"{type(error).__name__}: {error}".partition("\n")[0]
+    return Outcome(state="failed", message=message, lasting_failure=lasting)
 
 
 def complete_outcome(outcome: Outcome, points: Sequence[CurvePoint], log: list[str], device: torch.device) -> Outcome:
     """Return the outcome with its log, its drawn curves and the environment that it was trained in."""
     drawn = draw_curves(points, outcome.best_step)
-    return replace(outcome, environment=environment(device), log="\n".join(log), curves_svg=drawn)
+    facts = {} if outcome.lasting_failure else environment(device)  # a poisoned device answers no question
+    return replace(outcome, environment=facts, log="\n".join(log), curves_svg=drawn)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from knobs import provenance
+from knobs.devices import device_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,27 +28,17 @@ def make_reproducible(config: RunConfig, device: torch.device) -> None:
     random.seed(config.seed)
     np.random.seed(config.seed % 2**32)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(device.type == "cuda")
-    torch.backends.cudnn.benchmark = False
+    device_kind(device.type).make_deterministic()
 
 
 def environment(device: torch.device) -> dict[str, str]:
     """Return everything that could change a bit: versions, instruction set, device, threads, flags."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         **provenance.torch_state(),
         "device": device.type,
-        "device_name": name,
+        **device_kind(device.type).facts(device),
         "threads": str(torch.get_num_threads()),
     }
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether the error means that the device or the host has no memory left."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)  # torch's CPU allocator raises a plain RuntimeError; only its text identifies it
-    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text.lower())
 
 
 @contextmanager

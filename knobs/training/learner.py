@@ -7,7 +7,7 @@ equal those of one Lightning step per optimizer step, bit for bit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 from pytorch_lightning import LightningModule
@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from knobs.config import monitored
 from knobs.data.in_memory import float_type
+from knobs.devices import device_kind
 from knobs.training.metrics import autocast, evaluate, mean_loss
 from knobs.training.state import DivergedError, TrainingState, divergence_message, steps_since
 from knobs.training.weight_averaging import RunningMean
@@ -64,6 +65,10 @@ class Learner(LightningModule):
         self.outputs: list[torch.Tensor] = []
         self.targets: list[torch.Tensor] = []
         """Outputs and targets of the current validation."""
+
+    def cpu(self) -> Self:
+        """Stay on the device: Lightning's teardown would move the module away before its best weights are evaluated."""
+        return self
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the config's optimizer; `training_step` sets its learning rate from the schedule's closed form."""
@@ -164,19 +169,21 @@ class Learner(LightningModule):
             "optimizer": self.optimizer.state_dict(),
             "means": self.mean and self.mean.means,
             "rng": torch.get_rng_state(),
-            "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "device_rng": device_kind(self.device.type).rng_state(self.device),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Continue from a `snapshot`. The learner must be on its device."""
+        """Continue from a `snapshot`, whose tensors are on the CPU. The learner must be on its device."""
         self.network.load_state_dict(snapshot["network"])
-        self.optimizer.load_state_dict(snapshot["optimizer"])
+        self.optimizer.load_state_dict(snapshot["optimizer"])  # torch moves states to their parameters' device
         self.state = TrainingState(**snapshot["state"])
+        if self.state.loss_sum is not None:
+            self.state.loss_sum = self.state.loss_sum.to(self.device)
         if self.mean is not None:
-            self.mean.means = snapshot["means"]
-        torch.set_rng_state(snapshot["rng"].cpu())
-        if snapshot["device_rng"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(snapshot["device_rng"].cpu(), self.device)
+            self.mean.means = [mean.to(self.device) for mean in snapshot["means"]]
+        torch.set_rng_state(snapshot["rng"])
+        if snapshot["device_rng"] is not None:
+            device_kind(self.device.type).set_rng_state(snapshot["device_rng"], self.device)
 
     def _copy_weights(self) -> dict[str, torch.Tensor]:
         return {key: tensor.detach().clone() for key, tensor in self.network.state_dict().items()}

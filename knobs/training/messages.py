@@ -56,6 +56,8 @@ class Outcome:
     best_step: int = -1
     summary: dict[str, float] = field(default_factory=dict)
     """Values at the checkpoint that validation chose: `best/...`, `test/...`; and costs: `system/...`."""
+    lasting_failure: Literal["", "config", "device"] = ""
+    """If the error stays in the process: what caused it. The process must end."""
     checkpoint: Path | None = None
     """The chosen weights; if interrupted, the checkpoint to continue from."""
     environment: dict[str, str] = field(default_factory=dict)

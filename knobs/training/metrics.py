@@ -15,6 +15,7 @@ from torchmetrics.functional.classification import (
 )
 
 from knobs.data.in_memory import float_type
+from knobs.devices import device_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +34,8 @@ def mean_loss(spec: DataSpec, outputs: Tensor, targets: Tensor, label_smoothing:
     (batch, spec.outputs, steps), and the mean is over the steps too.
     """
     if spec.task == "multiclass":
+        if outputs.dim() > 2 and device_kind(outputs.device.type).flattens_steps:
+            outputs, targets = outputs.movedim(1, -1).flatten(0, -2), targets.flatten()
         return F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
     if spec.task == "binary":
         smooth = targets * (1.0 - label_smoothing) + 0.5 * label_smoothing if label_smoothing else targets
@@ -57,23 +60,22 @@ def evaluate(spec: DataSpec, outputs: Tensor, targets: Tensor) -> dict[str, floa
     """Return loss and metrics (`knobs.config.METRICS`) over a whole split, in one transfer from the device."""
     values = {"loss": mean_loss(spec, outputs, targets)}
     if spec.task == "multiclass":
-        values["accuracy"] = _accuracy(outputs.argmax(1) == targets)
+        right = outputs.argmax(1) == targets
+        values["accuracy"] = right.sum()
     elif spec.task == "binary":
         scores, labels = outputs.squeeze(1).sigmoid(), targets.squeeze(1).long()
-        values["accuracy"] = _accuracy((scores > 0.5) == (labels == 1))
+        right = (scores > 0.5) == (labels == 1)
+        values["accuracy"] = right.sum()
         values["auroc"] = binary_auroc(scores, labels, validate_args=False)
         values["average_precision"] = binary_average_precision(scores, labels, validate_args=False)
         values["calibration_error"] = binary_calibration_error(scores, labels, validate_args=False)
     else:
         values["rmse"] = mean_squared_error(outputs, targets, squared=False, num_outputs=1)
         values["r2"] = r2_score(outputs, targets)
-    numbers = torch.stack([value.to(torch.float64) for value in values.values()]).tolist()
-    return dict(zip(values, numbers, strict=True))
-
-
-def _accuracy(right: Tensor) -> Tensor:
-    """Return the share of right answers from a count; a mean in 32 bits gives 0.7379999756813049 instead of 0.738."""
-    return right.sum().to(torch.float64) / right.numel()
+    numbers = dict(zip(values, device_kind(outputs.device.type).numbers(list(values.values())), strict=True))
+    if "accuracy" in numbers:  # a mean in 32 bits gives 0.7379999756813049 instead of 0.738
+        numbers["accuracy"] /= right.numel()
+    return numbers
 
 
 def autocast(config: RunConfig, device: torch.device) -> AbstractContextManager[Any]:

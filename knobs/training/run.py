@@ -13,6 +13,7 @@ from pytorch_lightning import Trainer
 from knobs.config import RunConfig
 from knobs.data.in_memory import float_type
 from knobs.data.sharded import open_run_data
+from knobs.devices import device_kind
 from knobs.errors import BadInputError
 from knobs.training.checkpoint import load_checkpoint
 from knobs.training.endings import (
@@ -57,9 +58,10 @@ def run_job(job: TrainJob, channel: Channel, device: torch.device) -> Outcome:
 
 def _train(job: TrainJob, monitor: RunMonitor, device: torch.device) -> Outcome:
     config = RunConfig.from_json(job.config)
+    refuse_untrainable(config, device)
     make_reproducible(config, device)
     clock = Clock()
-    data = open_run_data(config, job.cache, device, job.fingerprint)
+    data = open_run_data(config, job.cache, device, job.fingerprint, test=job.read_test)
     learner = monitor.learner = Learner(config, build_network(config, device), monitor, device)
     restore_checkpoint(monitor, device)
     first = learner.state.step
@@ -67,6 +69,12 @@ def _train(job: TrainJob, monitor: RunMonitor, device: torch.device) -> Outcome:
         fit_learner(learner, data, device)
     costs = clock.costs(learner.state.step - first)
     return conclude_training(job, config, learner.network, learner.state, data, costs)
+
+
+def refuse_untrainable(config: RunConfig, device: torch.device) -> None:
+    """Raise `BadInputError` if this kind of device cannot train in the run's precision."""
+    if reason := device_kind(device.type).refusal(config.training.precision, config.model.kind):
+        raise BadInputError(reason)
 
 
 def build_network(config: RunConfig, device: torch.device) -> nn.Module:
@@ -87,7 +95,7 @@ def restore_checkpoint(monitor: RunMonitor, device: torch.device) -> None:
     """Continue from the furthest readable checkpoint; start from step 0 if there is none."""
     for path in monitor.job.resume:
         try:
-            snapshot = load_checkpoint(path, config=monitor.job.config, device=device)
+            snapshot = load_checkpoint(path, config=monitor.job.config)
         except BadInputError as error:
             monitor.log.append(f"skipped checkpoint: {error}")
             continue
@@ -101,7 +109,7 @@ def _evaluate(job: TrainJob, checkpoint: Path, device: torch.device) -> Outcome:
     """Read the test split once, with the weights of a checkpoint."""
     config = RunConfig.from_json(job.config)
     make_reproducible(config, device)
-    state = load_checkpoint(checkpoint, config=job.config, device=device)
+    state = load_checkpoint(checkpoint, config=job.config)
     data = open_run_data(config, job.cache, device, job.fingerprint)
     network = build_network(config, device)
     network.load_state_dict(state["network"])
@@ -113,7 +121,7 @@ def _trainer(device: torch.device, intervals: int) -> Trainer:
     """Return a bare trainer; learner, monitor and driver do its logging, saving and checking."""
     return Trainer(
         max_epochs=intervals,
-        accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
+        accelerator=device_kind(device.type).accelerator,
         devices=1,
         logger=False,
         enable_checkpointing=False,

@@ -14,6 +14,7 @@ import torch
 
 from knobs.config import RunConfig
 from knobs.data.in_memory import SeedBatchData
+from knobs.devices import device_kind
 from knobs.training.endings import complete_outcome, conclude_training, outcome_of_error
 from knobs.training.environment import Clock, make_reproducible, warnings_logged
 from knobs.training.learner import Learner
@@ -41,7 +42,7 @@ def trains_as_batch(config: RunConfig, device: str) -> bool:
     if config.training.precision == "bf16-mixed" or spec.shard:  # each member's order would need shards of its own
         return False
     with torch.random.fork_rng(devices=[]):
-        return stacking_pays(config.model.build(spec), device)
+        return device_kind(device).stacks_seeds and stacking_pays(config.model.build(spec))
 
 
 class SeedBatch(Learner):
@@ -56,7 +57,7 @@ class SeedBatch(Learner):
             make_reproducible(config, device)
             networks.append(config.model.build(config.data.spec()))
             generator = torch.Generator(device).manual_seed(config.seed)
-            if device.type == "cpu":  # in a run alone, dropout draws from the state after the initial weights
+            if device_kind(device.type).rng_state(device) is None:  # alone, dropout draws on after the initial weights
                 generator.set_state(torch.get_rng_state())
             self.generators.append(generator)
         super().__init__(configs[0], stack_networks(networks, self.generators), listener, device)
@@ -140,7 +141,7 @@ class SeedBatch(Learner):
         self.members = [TrainingState(**member) for member in snapshot["members"]]
         self.divergences = list(snapshot["divergences"])
         for generator, drawn in zip(self.generators, snapshot["generators"], strict=True):
-            generator.set_state(drawn.cpu())
+            generator.set_state(drawn)
 
 
 def run_seed_batch(jobs: Sequence[TrainJob], channels: Sequence[Channel], device: torch.device) -> list[Outcome]:

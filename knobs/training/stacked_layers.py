@@ -53,10 +53,10 @@ def can_stack(network: nn.Module) -> bool:
     return plain and not own and all(can_stack(child) for child in network.children())
 
 
-def stacking_pays(network: nn.Module, device: str) -> bool:
+def stacking_pays(network: nn.Module) -> bool:
     """Return whether members train faster as one batch. Figures: `benchmarks/speed/results/speed.md`."""
     largest = max((parameter.numel() for parameter in network.parameters()), default=0)
-    return device == "cpu" and largest <= LARGEST and can_stack(network)
+    return largest <= LARGEST and can_stack(network)
 
 
 def stack_networks(networks: Sequence[nn.Module], generators: Sequence[torch.Generator]) -> nn.Module:

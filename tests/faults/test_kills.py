@@ -13,8 +13,6 @@ from faults.audit import audit, audit_quiet, expected
 from faults.fixtures import STUDY, Undisturbed, alive, ended, hit, trains
 from faults.processes import Launch, fork, until, workers_of
 from faults.torture import Torture
-from knobs.launch.pools.devices import Device
-from knobs.launch.pools.local_workers import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
@@ -175,13 +173,3 @@ def test_hyperband_sees_the_same_history_at_any_number_of_workers(undisturbed: U
     ended(first, 130)
     ended(fork(*command, "--devices", "cpu:2", project=project, store=store))
     audit("quick", project=project, store=store, want=want)
-
-
-def test_a_kill_by_the_kernel_for_memory_is_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for more, by_kernel in ((0, False), (1, True)):
-        kills = iter((7, 7 + more))
-        monkeypatch.setattr("knobs.launch.pools.local_workers.kernel_kills", lambda kills=kills: next(kills))
-        worker = Worker(Device("cpu:0", "cpu"), tmp_path, tmp_path)
-        worker.process.kill()
-        assert worker.autopsy().by_kernel_for_memory == by_kernel
-        worker.kill()

@@ -12,8 +12,35 @@ import pytest
 from support import ROOT
 
 from knobs import BadInputError
-from knobs.launch.pools.devices import Device, available_cpus, parse_devices
-from knobs.launch.pools.local_workers import LocalPool, Lost, Worker
+from knobs.devices import Device, available_cpus, parse_devices
+from knobs.devices.cpu import CpuKind
+from knobs.devices.cuda import CudaKind
+from knobs.devices.mps import MpsKind
+from knobs.launch.pools.local_workers import LocalPool, LocalWorker
+from knobs.launch.pools.messages import Lost, Ready
+
+
+class Cuda(CudaKind):
+    """NVIDIA's GPUs on a simulated machine: torch sees `found` of them."""
+
+    def __init__(self, found: int) -> None:
+        self.found = found
+
+    def count(self) -> int:
+        """Return how many devices torch sees."""
+        return self.found
+
+
+class Mps(MpsKind):
+    """Apple's GPU on a simulated machine."""
+
+    def __init__(self, found: bool) -> None:
+        self.found = found
+
+    def visible(self, environ: Mapping[str, str]) -> list[str]:
+        """Return one id if there is a GPU."""
+        del environ
+        return ["mps"] if self.found else []
 
 
 def on(
@@ -21,7 +48,7 @@ def on(
 ) -> list[Device]:
     """Parse `spec` on a machine with these devices. `cuda` is the number that torch counts under `visible`."""
     environ: Mapping[str, str] = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    return parse_devices(spec, per_device, environ=environ, cuda_count=lambda: cuda, mps=lambda: mps, cpus=lambda: cpus)
+    return parse_devices(spec, per_device, kinds=[Cuda(cuda), Mps(mps), CpuKind()], environ=environ, cpus=cpus)
 
 
 def seen(devices: list[Device]) -> list[tuple[str, str]]:
@@ -30,6 +57,8 @@ def seen(devices: list[Device]) -> list[tuple[str, str]]:
 
 GPU = "GPU-8a1b2c3d-0000-1111-2222-333344445555"
 MIG = "MIG-9f8e7d6c-0000-1111-2222-333344445555"
+
+MIGS = [("cuda:0", MIG), ("cuda:1", f"{MIG[:-1]}e")]
 
 CUDA: dict[str, tuple[str, str | None, int, list[tuple[str, str]]]] = {
     "all": ("cuda", None, 2, [("cuda:0", "0"), ("cuda:1", "1")]),
@@ -41,6 +70,7 @@ CUDA: dict[str, tuple[str, str | None, int, list[tuple[str, str]]]] = {
     "abbreviated UUIDs and spaces": ("cuda", " GPU-8a1 , 2", 2, [("cuda:0", "GPU-8a1"), ("cuda:1", "2")]),
     "the list ends at -1": ("cuda", "2,-1,0", 1, [("cuda:0", "2")]),
     "the list ends at what torch cannot see": ("cuda", "1,99,0", 1, [("cuda:0", "1")]),
+    "each worker one MIG instance, although torch sees one": ("cuda", f"{MIG},{MIG[:-1]}e", 1, MIGS),
     "auto takes CUDA first": ("auto", None, 1, [("cuda:0", "0")]),
     "auto within what is visible": ("auto", "5", 1, [("cuda:0", "5")]),
 }
@@ -53,7 +83,15 @@ def test_cuda_devices(spec: str, visible: str | None, count: int, expected: list
     for device in found:
         assert device.kind == device.environment["KNOBS_DEVICE"] == "cuda"
         assert device.environment["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert device.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"  # nvidia-smi's order
         assert device.environment["OMP_NUM_THREADS"] == "1"
+        assert device.card == device.environment["CUDA_VISIBLE_DEVICES"]
+
+
+def test_workers_on_one_gpu_share_its_card() -> None:
+    assert [device.card for device in on("cuda", 2, cuda=2)] == ["0", "0", "1", "1"]
+    assert [device.card for device in on("mps", 2, mps=True)] == ["mps", "mps"]
+    assert {device.card for device in on("cpu:2", 2)} == {""}
 
 
 def test_several_workers_on_each_device() -> None:
@@ -86,15 +124,15 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "twice the same": ("cuda:1,0,1", {"cuda": 2}, "named twice"),
     "no MPS": ("mps", {}, "no Apple GPU"),
     "no worker": ("cpu:0", {}, "at least one"),
-    "a UUID": (f"cuda:{GPU}", {"cuda": 1}, "not understood"),
+    "a UUID": (f"cuda:{GPU}", {"cuda": 1}, "not understood; use cuda or cuda:0,1"),
     "an open list": ("cuda:0,", {"cuda": 2}, "not understood"),
     "negative": ("cuda:-1", {"cuda": 2}, "not understood"),
     "a word": ("gpu", {"cuda": 1}, "not understood"),
     "nothing": ("", {}, "not understood"),
-    "a sign": ("cpu:+2", {}, "not understood"),
+    "a sign": ("cpu:+2", {}, "at least one worker, e.g. cpu:2"),
     "workers without end": ("cpu:5000", {}, "too many workers for 8 cores; the most here is cpu:32"),
     "one too many for few cores": ("cpu:9", {"cpus": 1}, "the most here is cpu:8"),
-    "workers beyond counting": (f"cpu:{'9' * 30}", {}, "not understood"),
+    "workers beyond counting": (f"cpu:{'9' * 30}", {}, "at least one worker, e.g. cpu:2"),
 }
 
 
@@ -128,7 +166,7 @@ def test_at_least_one_worker_a_device() -> None:
 
 def test_cores_are_those_that_this_process_may_use() -> None:
     code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
-    code += "from knobs.launch.pools.devices import available_cpus; print(available_cpus())"
+    code += "from knobs.devices import available_cpus; print(available_cpus())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "1"
     assert 1 <= available_cpus() <= len(os.sched_getaffinity(0))
@@ -167,7 +205,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         one.close()
 
 
-def until(pool: LocalPool, wanted: Callable[[Worker, Any], bool], seconds: float = 90) -> Any:
+def until(pool: LocalPool, wanted: Callable[[LocalWorker, Any], bool], seconds: float = 90) -> Any:
     """Wait for the first message that satisfies `wanted`. Return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -177,14 +215,14 @@ def until(pool: LocalPool, wanted: Callable[[Worker, Any], bool], seconds: float
     raise TimeoutError(f"nothing of the kind within {seconds:.0f} s")
 
 
-def is_ready(_worker: Worker, message: Any) -> bool:
-    return isinstance(message, tuple) and message[0] == "ready"
+def is_ready(_worker: LocalWorker, message: Any) -> bool:
+    return isinstance(message, Ready)
 
 
 @pytest.mark.slow
 def test_a_workers_environment_is_set_before_torch_is_imported(pool: Callable[..., LocalPool], tmp_path: Path) -> None:
     started = pool(*parse_devices("cpu:1"))
-    _, environment = until(started, is_ready)
+    environment = until(started, is_ready).environment
     spied = (tmp_path / "spied").read_text()
     for wanted in ('"CUDA_VISIBLE_DEVICES": ""', '"OMP_NUM_THREADS": "1"', f'"KNOBS_ROOT": "{ROOT}"'):
         assert wanted in spied
@@ -200,8 +238,8 @@ def test_a_killed_worker_is_reported_and_replaced_and_none_is_left(pool: Callabl
     first.process.kill()
     lost = until(started, lambda worker, message: isinstance(message, Lost))
     assert lost.reason == "signal 9"
-    second = started.replace(first)
-    assert started.workers == [second]
+    assert started.replace(first) == ""
+    (second,) = started.workers
     until(started, lambda worker, message: worker is second and is_ready(worker, message))
     started.close()
     assert second.process.poll() is not None

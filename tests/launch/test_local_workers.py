@@ -12,7 +12,8 @@ import pytest
 from faults.fixtures import alive
 from support import ROOT
 
-from knobs.launch.pools import Device, LocalPool
+from knobs.devices import Device
+from knobs.launch.pools import LocalPool
 from knobs.launch.pools.local_workers import kernel_kills
 from knobs.launch.pools.messages import FromWorker, Lost, Quit, Stop
 
@@ -89,7 +90,7 @@ def test_only_the_kernel_reports_a_kill_for_memory(
 def test_a_worker_does_not_outlive_its_driver(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from knobs.launch.pools import Device, LocalPool\n"
+        "from knobs.devices import Device; from knobs.launch.pools import LocalPool\n"
         "from knobs.launch.pools.messages import Beat\n"
         "pool = LocalPool([Device('cpu:0', 'cpu', {'KNOBS_WORKER_SILENCE': '1'})], Path('.'), Path(sys.argv[1]))\n"
         "while not any(isinstance(message, Beat) for _, message in pool.wait(1)): pass\n"

@@ -2,8 +2,10 @@
 
 import ast
 import os
+import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,12 @@ from trainings import toy_config
 from written_records import BASELINE, a_study, new_tracker, record_study
 
 from knobs import RunConfig
+from knobs.devices import Device, parse_devices
 from knobs.errors import DeviceError, InterruptedBySignal, StoreError
 from knobs.launch.driver import Driver
 from knobs.launch.driver.driver import RETRIES
 from knobs.launch.plans import FixedPlan, PlannedRun
-from knobs.launch.pools import Device, LocalPool, Pool, WorkerHandle, parse_devices
+from knobs.launch.pools import LocalPool, Pool, WorkerHandle
 from knobs.launch.pools.messages import (
     Beat,
     FromWorker,
@@ -255,8 +258,9 @@ def test_a_killed_worker_is_lost_with_its_signal_after_its_last_message(held: He
     assert {type(message) for message in (*points, *points_after)} == {NewPoint}
     assert not alive(pid)
     first = held.worker
-    second = held.pool.replace(first)
-    assert list(held.pool.workers) == [second]
+    assert held.pool.replace(first) == ""
+    second = held.worker
+    assert second is not first
     assert not second.ready
     held.spoiled = False
     held.get_ready()
@@ -295,27 +299,42 @@ def test_a_silent_worker_is_lost(held: Held, monkeypatch: pytest.MonkeyPatch) ->
 
 @slow
 @contract
-def test_workers_that_do_not_start_are_a_device_error_after_three_tries(held: Held, tmp_path: Path) -> None:
+def test_a_device_whose_workers_do_not_start_is_left_out_after_three_tries(held: Held, tmp_path: Path) -> None:
     good, broken = Device("cpu:0", "cpu", {"KNOBS_DEVICE": "cpu"}), Device("cpu:1", "cpu", BROKEN)
     pool = held.engine.start([good, broken], tmp_path)
-    tries = 0
+    answers: list[str] = []
+    try:
+        deadline = time.monotonic() + 90
+        while not any(answers) or not pool.workers[0].ready:
+            assert time.monotonic() < deadline
+            answers += [pool.replace(worker) for worker, message in pool.wait(1) if isinstance(message, Lost)]
+        assert answers[:2] == ["", ""]
+        assert re.match(r"workers on cpu:1 do not start: .+ \(log: .+cpu1.+\)$", answers[2])
+        assert [worker.label for worker in pool.workers] == ["cpu:0"]
+    finally:
+        pool.close()
 
-    def replace_broken() -> None:
-        nonlocal tries
-        while tries < 10:
+
+@slow
+@contract
+def test_the_last_device_whose_workers_do_not_start_is_an_error(held: Held, tmp_path: Path) -> None:
+    pool = held.engine.start([Device("cpu:0", "cpu", BROKEN)], tmp_path)
+    replaced = 0
+
+    def replace_lost() -> None:
+        nonlocal replaced
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
             for worker, message in pool.wait(1):
-                if worker.label == "cpu:1" and isinstance(message, Lost):
-                    tries += 1
+                if isinstance(message, Lost):
                     pool.replace(worker)
+                    replaced += 1
 
     try:
-        with pytest.raises(DeviceError, match="workers on cpu:1 do not start"):
-            replace_broken()
-        assert tries == 3
-        deadline = time.monotonic() + 90
-        while not any(worker.ready for worker in pool.workers):  # the other one can still save its run
-            assert time.monotonic() < deadline
-            pool.wait(0.5)
+        with pytest.raises(DeviceError, match=r"workers on cpu:0 do not start: .+ \(log: .+cpu0"):
+            replace_lost()
+        assert replaced == 2
+        assert not pool.workers
     finally:
         pool.close()
 
@@ -405,6 +424,45 @@ def test_a_worker_that_was_killed_for_memory_ends_its_run(tracker: Tracker) -> N
     lost = Lost("killed by the kernel for memory", killed_for_memory=True)
     rows = drive(tracker, "memory", MemoryPool(1, Script({0: [lost]})), 1)
     assert (rows["r0"].state, rows["r0"].tags[Tag.ATTEMPT]) == (StateName.OUT_OF_MEMORY, "1")
+
+
+def test_a_run_without_memory_on_a_shared_card_is_tried_again_alone(tracker: Tracker) -> None:
+    """Its neighbours on the card may have taken the memory; once they are done it has the card for itself."""
+    attempts: Counter[int] = Counter()
+    active: set[int] = set()
+    beside: list[set[int]] = []
+
+    def train(job: TrainJob) -> Training:
+        seed = RunConfig.from_json(job.config).seed
+        attempts[seed] += 1
+        active.add(seed)
+        try:
+            if seed == 0 and attempts[seed] == 1:
+                yield next(train_in_memory(job))
+                return RunEnded(job.run, Outcome(state="out_of_memory", message="CUDA out of memory"))
+            inner = train_in_memory(job)
+            while True:
+                if seed == 0:
+                    beside.append(active - {0})
+                try:
+                    yield next(inner)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+        finally:
+            active.discard(seed)
+
+    rows = drive(tracker, "card", MemoryPool(3, train, card="0"), 6)
+    assert {row.state for row in rows.values()} == {StateName.FINISHED}
+    assert attempts == {0: 2} | dict.fromkeys(range(1, 6), 1)
+    assert beside
+    assert not any(beside)
+
+
+def test_a_run_without_memory_on_a_card_of_its_own_ends(tracker: Tracker) -> None:
+    ends = [Outcome(state="out_of_memory", message="CUDA out of memory")] * 2
+    rows = drive(tracker, "card alone", MemoryPool(1, Script({0: ends}), card="0"), 2)
+    assert [rows[name].state for name in ("r0", "r1")] == [StateName.OUT_OF_MEMORY, StateName.FINISHED]
+    assert rows["r0"].tags[Tag.ATTEMPT] == "2"
 
 
 def test_an_interrupted_driver_leaves_its_runs_to_be_continued(

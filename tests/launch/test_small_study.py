@@ -19,6 +19,7 @@ from knobs import RunConfig
 from knobs.config import text_of
 from knobs.record.stores.locations import StoreLocations
 from knobs.record.stores.mlflow_store import Tracker
+from knobs.record.stores.rows import Row
 from knobs.training.checkpoint import load_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end to end")]
@@ -64,9 +65,15 @@ def test_eight_trials_under_one_parent_and_all_have_ended(ran: Ran) -> None:
     assert list((ran.store / "scratch").iterdir()) == []
 
 
+def recorded_config(ran: Ran, row: Row) -> RunConfig:
+    """Return the config in a run's artifact."""
+    return RunConfig.from_json(ran.tracker.artifact(row.id, "config.json").read_text())
+
+
 def test_every_trial_carries_what_the_design_lists(ran: Ran) -> None:
     for row in ran.trials:
-        config = RunConfig.from_json(row.tags["knobs.config"])
+        config = recorded_config(ran, row)
+        assert row.tags["knobs.config"] == config.hash()
         assert row.params == {name: text_of(value) for name, value in config.knobs().items()}
         assert config.digest(row.tags["knobs.data_fingerprint"]) == row.tags["knobs.digest"]
         expected = {"study": "mnist1d_mlp", "kind": "trial", "seed": "0", "device": "cpu", "threads": "1"}
@@ -94,16 +101,15 @@ def test_the_winner_alone_has_read_the_test_split(ran: Ran) -> None:
 
 def test_artifacts(ran: Ran) -> None:
     for row in ran.trials:
-        config = row.tags["knobs.config"]
-        assert json.loads(ran.tracker.artifact(row.id, "config.json").read_text()) == json.loads(config)
+        config = recorded_config(ran, row)
         assert "torch" in json.loads(ran.tracker.artifact(row.id, "packages.json").read_text())
         assert json.loads(ran.tracker.artifact(row.id, "machine.json").read_text())["threads"] == "1"
         kept = (ran.store / "artifacts" / "mnist1d_mlp" / row.id / "artifacts" / "checkpoints").exists()
         assert kept == (row.state == "finished")
         if kept:
-            state = load_checkpoint(ran.tracker.artifact(row.id, "checkpoints/best.ckpt"), config=config)
+            state = load_checkpoint(ran.tracker.artifact(row.id, "checkpoints/best.ckpt"), config=config.to_json())
             assert state["step"] == row.metrics["best/step"]
-            network = RunConfig.from_json(config).model.build(RunConfig.from_json(config).data.spec())
+            network = config.model.build(config.data.spec())
             network.load_state_dict(state["network"])
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
 import pytest
@@ -46,22 +47,23 @@ def test_a_private_function_takes_what_we_pass(name: str) -> None:
 
 def test_every_private_name_of_the_file_has_a_test() -> None:
     tested = {part for name in SIGNATURES for part in name.split(".") if part.startswith("_")}
-    assert private_names(FILE) <= tested | INSTANCES.keys() | {"_suggest"}
+    assert private_names(FILE) <= tested | INSTANCES.keys()
 
 
 def test_a_fixed_trial_keeps_its_values_and_suggests_through_one_method() -> None:
-    class Seen(optuna.trial.FixedTrial):
-        def _suggest(self, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
-            return name, distribution
+    class Counting(optuna.trial.FixedTrial):
+        names: ClassVar[list[str]] = []
 
-    trial = Seen({"x": 0.5})
-    assert getattr(trial, "_params", None) == {"x": 0.5}, changed("optuna.trial.FixedTrial._params")
-    for suggested in (
-        trial.suggest_float("x", 0, 1),
-        trial.suggest_int("x", 0, 1),
-        trial.suggest_categorical("x", [1]),
-    ):
-        assert isinstance(suggested, tuple), changed("optuna.trial.FixedTrial._suggest")
+        def _suggest(self, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
+            self.names.append(name)
+            return super()._suggest(name, distribution)
+
+    values: dict[str, Any] = {"x": 0.5, "n": 1, "kind": "a"}
+    trial = Counting(values)
+    assert getattr(trial, "_params", None) == values, changed("optuna.trial.FixedTrial._params")
+    suggested = [trial.suggest_float("x", 0, 1), trial.suggest_int("n", 0, 1), trial.suggest_categorical("kind", ["a"])]
+    assert suggested == [0.5, 1, "a"]
+    assert trial.names == ["x", "n", "kind"], changed("optuna.trial.FixedTrial._suggest")
 
 
 def test_a_distribution_says_what_it_contains() -> None:
@@ -75,8 +77,6 @@ def test_a_frozen_trial_has_the_storages_number() -> None:
 
 
 def test_a_frozen_trial_can_share_its_contents_with_its_copies() -> None:
-    from copy import deepcopy
-
     from knobs.search.optuna_internals import as_finished
 
     trial = as_finished(a_trial(intermediate_values={1: 0.5}))

@@ -7,7 +7,6 @@ The driver may die at any instant: the store is always whole, and the next launc
 from __future__ import annotations
 
 import time
-from collections import deque
 from contextlib import suppress
 
 from knobs import signals
@@ -17,6 +16,7 @@ from knobs.launch.driver.display import Display, show_end, work_progress
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.driver.reuse import find_reusable
 from knobs.launch.driver.run_recorder import RunRecorder
+from knobs.launch.driver.waiting import WaitingRuns
 from knobs.launch.plans.plan import Plan
 from knobs.launch.pools.messages import (
     FromWorker,
@@ -28,9 +28,11 @@ from knobs.launch.pools.messages import (
     RunEnded,
     Stop,
     Train,
+    has_stopped,
 )
 from knobs.launch.pools.pool import Pool, WorkerHandle
 from knobs.record.stores.mlflow_store import Tracker
+from knobs.terminal.say import warn
 from knobs.training import Outcome, newest_checkpoints
 
 RETRIES = 3
@@ -48,8 +50,7 @@ class Driver:
         self.recorder = RunRecorder(tracker)
         self.training: dict[WorkerHandle, list[OpenRun]] = {}
         """The runs that each busy worker trains: one, or the members of a batch."""
-        self.requeued: deque[list[OpenRun]] = deque()
-        """Runs whose worker was lost."""
+        self.waiting = WaitingRuns()
         self.device_time = DeviceTime()
         self._opening: list[OpenRun] = []
         self._mute = False
@@ -60,7 +61,7 @@ class Driver:
         """Drive the plan to its end. Raise `InterruptedBySignal` after everything is saved."""
         self.plan = plan
         try:
-            while not (plan.done and not self.requeued and not self.training):
+            while not (plan.done and not self.waiting and not self.training):
                 signals.check()
                 self._dispatch()
                 for worker, message in self.pool.wait(0.2):
@@ -96,10 +97,10 @@ class Driver:
 
     def _dispatch(self) -> None:
         for worker in self.pool.workers:
-            if not worker.ready or worker in self.training:
+            if not worker.ready or worker in self.training or self.waiting.needs_card_of(worker, self.training):
                 continue
             while True:
-                runs = self.requeued.popleft() if self.requeued else [OpenRun.of(p) for p in self.plan.next()]
+                runs = self.waiting.take(worker) or [OpenRun.of(planned) for planned in self.plan.next()]
                 if not runs or self._start(worker, runs):
                     break
             if not runs:
@@ -174,22 +175,25 @@ class Driver:
                 assert should_continue is not None
                 worker.send(PruningAnswer(should_continue(step, value)))
             case RunEnded(outcome=Outcome(state="interrupted")):  # a signal reached the worker alone
-                self._requeue(self._taken_from(worker))
-                self.pool.replace(worker)
+                self._requeue(self.training.pop(worker, []))
+                self._replace(worker)
+            case RunEnded(outcome=Outcome(state="out_of_memory")) if worker.card and not run.alone:
+                self._finished_with(worker, run)
+                self.waiting.add_alone(run)
             case RunEnded(outcome=Outcome(state="unsaved") as outcome):  # the run is fine, its disk is not
-                self.requeued.append(self._taken_from(worker))
+                self.waiting.add(self.training.pop(worker, []))
                 raise StoreError(f"{outcome.message}; recorded values are safe; run the same command to continue")
             case RunEnded(outcome=outcome):
-                self.training[worker].remove(run)
-                if not self.training[worker]:
-                    del self.training[worker]
+                self._finished_with(worker, run)
                 self._end(run, outcome)
 
-    def _taken_from(self, worker: WorkerHandle) -> list[OpenRun]:
-        return self.training.pop(worker, [])
+    def _finished_with(self, worker: WorkerHandle, run: OpenRun) -> None:
+        self.training[worker].remove(run)
+        if not self.training[worker]:
+            del self.training[worker]
 
     def _worker_lost(self, worker: WorkerHandle, lost: Lost) -> None:
-        runs = self._taken_from(worker)
+        runs = self.training.pop(worker, [])
         self._environments.pop(worker, None)
         kept: list[OpenRun] = []
         for run in runs:
@@ -203,10 +207,14 @@ class Driver:
                 kept.append(run)
         if kept:
             self._requeue(kept)
-        self.pool.replace(worker)
+        self._replace(worker)
+
+    def _replace(self, worker: WorkerHandle) -> None:
+        if why := self.pool.replace(worker):
+            warn(f"{why}; the other devices go on without it")
 
     def _requeue(self, runs: list[OpenRun]) -> None:
-        self.requeued.append(runs)
+        self.waiting.add(runs)
         for run in runs:
             self.recorder.count_lost_worker(run)
 
@@ -229,21 +237,14 @@ class Driver:
             for worker, message in self.pool.wait(0.1):
                 if isinstance(message, Lost):
                     self.pool.drop(worker)
-                if isinstance(message, Lost) or _stopped(message):
-                    left += self._taken_from(worker)
+                if isinstance(message, Lost) or has_stopped(message):
+                    left += self.training.pop(worker, [])
                 elif worker in self.training:
                     self._handle(worker, message)
-        for runs in (*self.training.values(), *self.requeued, self._opening):
-            left += runs
+        left += [*(run for runs in self.training.values() for run in runs), *self.waiting.clear(), *self._opening]
         self.training.clear()
-        self.requeued.clear()
         left = [run for run in left if run.id]
         for run in left:
             self.recorder.leave_interrupted(run)
         for run in left:
             self.plan.interrupted(run.planned)
-
-
-def _stopped(message: FromWorker) -> bool:
-    """Return whether a worker that was told to stop has done so."""
-    return isinstance(message, RunEnded) and message.outcome.state in ("interrupted", "unsaved")

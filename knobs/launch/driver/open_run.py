@@ -39,6 +39,9 @@ class OpenRun:
     checkpoint: Path | None = None
     """The checkpoint to evaluate instead of training."""
 
+    alone: bool = False
+    """It ran out of memory and is tried once more, alone on its card."""
+
     step: int = 0
     value: float | None = None
     """Latest step, and the metric's value there, for the display."""

@@ -28,8 +28,16 @@ _FROM_ENVIRONMENT = {
     "cublas_workspace": Tag.CUBLAS_WORKSPACE,
     "torch": Tag.TORCH,
     "device_name": Tag.DEVICE_NAME,
+    "device_uuid": Tag.DEVICE_UUID,
+    "driver": Tag.DRIVER,
+    "cudnn": Tag.CUDNN,
+    "tf32": Tag.TF32,
 }
 """Facts of the worker that trained a run, and the tags that hold them."""
+
+
+_IDENTITY = ("torch", "device", "device_name", "driver", "cudnn", "tf32")
+"""Facts of the worker that are part of a run's identity: an equal run elsewhere may have other bits."""
 
 
 class RunRecorder:
@@ -64,6 +72,7 @@ class RunRecorder:
             Tag.PACKAGES: provenance.short_hash(provenance.packages()),
             Tag.MACHINE: provenance.short_hash(provenance.machine()),
             Tag.DEVICE: environment["device"],
+            Tag.DEVICE_NAME: environment["device_name"],
             Tag.THREADS: str(config.training.threads),
             **planned.tags,
         }
@@ -71,6 +80,7 @@ class RunRecorder:
             run.id = self.tracker.create(self.tracker.experiment(experiment), planned.name, tags, config.knobs())
         else:
             self.tracker.params(run.id, config.knobs())
+            self._note_other_device(run, environment)
         file = f"{KINDED['data'][0]}/{config.data.kind}.py"
         source = {"file": file, "fingerprint": run.fingerprint}
         self.tracker.inputs(run.id, config.data.kind, run.fingerprint, source)
@@ -82,6 +92,13 @@ class RunRecorder:
         if diff:
             texts[Artifact.DIFF] = without_password(diff)
         self.tracker.upload_texts(run.id, texts)
+
+    def _note_other_device(self, run: OpenRun, environment: Mapping[str, str]) -> None:
+        """If a run continues on another model of device, say so, and let no later run reuse its values."""
+        old = run.planned.continues
+        if old is not None and old.identity != run.identity:
+            run.identity = f"continued on another device: {run.id}"
+            self.tracker.tag(run.id, {Tag.IDENTITY: run.identity, Tag.CONTINUED_ON: environment["device_name"]})
 
     def count_attempt(self, run: OpenRun) -> None:
         """Record that the run is handed to a worker once more."""
@@ -170,7 +187,8 @@ class RunRecorder:
         if outcome.sample:
             tags[Tag.SAMPLE] = "true"
         if outcome.environment:
-            tags |= {tag: outcome.environment[name] for name, tag in _FROM_ENVIRONMENT.items()}
+            facts = outcome.environment
+            tags |= {tag: facts[name] for name, tag in _FROM_ENVIRONMENT.items() if name in facts}
         return tags
 
     def _fingerprint(self, config: RunConfig) -> str:
@@ -183,5 +201,5 @@ class RunRecorder:
 
 def _identity(digest: str, code: str, config: RunConfig, environment: Mapping[str, str]) -> str:
     """Return a hash that is equal in runs that must come out the same."""
-    facts = [digest, code, environment["torch"], str(config.training.threads), environment["device"]]
+    facts = [digest, code, str(config.training.threads), *(environment.get(name, "") for name in _IDENTITY)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

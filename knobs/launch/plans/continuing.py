@@ -44,6 +44,7 @@ def continued(planned: PlannedRun, row: Row, tracker: Tracker) -> PlannedRun:
     recorded = InterruptedRun(
         id=row.id,
         fingerprint=fingerprint,
+        identity=row.tags.get(Tag.IDENTITY, ""),
         attempt=int(row.tags.get(Tag.ATTEMPT, "0")),
         lost_workers=int(row.tags.get(Tag.LOST_WORKERS, "0")),
         last_step=points[-1][0] if points else -1,

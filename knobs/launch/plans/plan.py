@@ -19,6 +19,8 @@ class InterruptedRun:
 
     id: str
     fingerprint: str
+    identity: str
+    """As it was recorded when the run began."""
     attempt: int
     lost_workers: int
     last_step: int

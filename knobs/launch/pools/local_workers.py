@@ -9,17 +9,29 @@ import struct
 import subprocess
 import sys
 import time
+from collections import Counter
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import cast
 
+from knobs.devices import Device
 from knobs.errors import DeviceError
-from knobs.launch.pools.devices import Device
-from knobs.launch.pools.messages import FromWorker, Leaving, Lost, Quit, Ready, ToWorker
+from knobs.launch.pools.messages import FromWorker, Leaving, Lost, Quit, Ready, RunEnded, ToWorker
 from knobs.launch.pools.pool import WorkerHandle
 
 SILENCE_SECONDS = float(os.environ.get("KNOBS_WORKER_SILENCE", "60"))
 """A worker that is silent for so long counts as lost. It sends a `Beat` at least every 5 s."""
+
+START_SECONDS = float(os.environ.get("KNOBS_WORKER_START", "600"))
+"""Seconds that a worker may take until it is ready."""
+
+KILL_SECONDS = 20.0
+FAILURES = 3
+"""A device that fails this often in a row is left out."""
+
+POISONED = 71
+"""Exit code of a worker whose device context no longer works."""
 
 
 class LocalWorker:
@@ -52,6 +64,26 @@ class LocalWorker:
         self.last_message = time.monotonic()
         self.kills_before = kernel_kills()
 
+    def receive(self, message: FromWorker) -> None:
+        """Note what a message says of the worker."""
+        self.last_message = time.monotonic()
+        self.began |= isinstance(message, Ready)
+        self.leaving |= isinstance(message, Leaving)
+
+    @property
+    def longest_silence(self) -> float:
+        """Seconds of silence after which it counts as lost. Importing CUDA's libraries may take minutes."""
+        return SILENCE_SECONDS if self.began else max(SILENCE_SECONDS, START_SECONDS)
+
+    def last_words(self) -> str:
+        """Return the last line of the worker's log, and where the log is."""
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            return "it wrote no log"
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f"{last} (log: {self.log})"
+
     @property
     def ready(self) -> bool:
         """True if it takes work."""
@@ -62,6 +94,11 @@ class LocalWorker:
         """The device as users see it."""
         return self.device.label
 
+    @property
+    def card(self) -> str:
+        """Id of the physical device; empty if nothing is shared."""
+        return self.device.card
+
     def send(self, message: ToWorker) -> bool:
         """Send a message. Return false if the worker is gone; `LocalPool.wait` then reports it as `Lost`."""
         try:
@@ -70,11 +107,18 @@ class LocalWorker:
             return False
         return True
 
-    def kill(self) -> None:
-        """End the process, also a stopped one."""
+    def kill(self) -> bool:
+        """End the process, also a stopped one. Return false if it hangs in its driver."""
         self.connection.close()
         self.process.kill()
-        self.process.wait()
+        try:
+            self.process.wait(timeout=KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return False
+        with suppress(OSError):
+            if self.log.stat().st_size == 0:
+                self.log.unlink()
+        return True
 
     def autopsy(self) -> Lost:
         """Return why the process ended."""
@@ -88,12 +132,15 @@ class LocalWorker:
 
 
 class LocalPool:
-    """One worker per device slot."""
+    """One worker per device slot. A device that fails three times in a row is left out."""
 
     def __init__(self, devices: list[Device], root: Path, logs: Path) -> None:
         self.root, self.logs = root, logs
         self.workers = [LocalWorker(device, root, logs) for device in devices]
-        self._failed_starts = 0
+        self._failed_starts = Counter[str]()
+        """Workers in a row that did not become ready, by device."""
+        self._poisoned = Counter[str]()
+        """Workers in a row whose device failed before a run ended, by device."""
 
     def wait(self, timeout: float) -> list[tuple[LocalWorker, FromWorker]]:
         """Return the messages of workers; see `Pool.wait`."""
@@ -105,17 +152,19 @@ class LocalPool:
             try:
                 while worker.connection.poll():
                     message = worker.connection.recv()
-                    worker.last_message = time.monotonic()
+                    worker.receive(message)
                     if isinstance(message, Ready):
-                        worker.began, self._failed_starts = True, 0
-                    worker.leaving |= isinstance(message, Leaving)
+                        self._failed_starts[worker.label] = 0
+                    if isinstance(message, RunEnded) and not message.outcome.lasting_failure:
+                        self._poisoned[worker.label] = 0
                     messages.append((worker, message))
             except (EOFError, OSError):
                 lost.append(worker)
                 messages.append((worker, worker.autopsy()))
         for worker in self.workers:
-            if worker not in lost and time.monotonic() - worker.last_message > SILENCE_SECONDS:
-                messages.append((worker, Lost(f"silent for {SILENCE_SECONDS:.0f} s")))
+            limit = worker.longest_silence
+            if worker not in lost and time.monotonic() - worker.last_message > limit:
+                messages.append((worker, Lost(f"silent for {limit:.0f} s")))
         return messages
 
     def drop(self, worker: WorkerHandle) -> None:
@@ -124,18 +173,20 @@ class LocalPool:
         own.kill()
         self.workers.remove(own)
 
-    def replace(self, worker: WorkerHandle) -> LocalWorker:
-        """Start another worker on a worker's device. Raise `DeviceError` after three failed starts."""
+    def replace(self, worker: WorkerHandle) -> str:
+        """Start another worker on a worker's device; see `Pool.replace`."""
         own = cast("LocalWorker", worker)
-        own.kill()
-        if not own.began:
-            self._failed_starts += 1
-            if self._failed_starts >= 3:
-                self.workers.remove(own)  # the other workers can still save their runs
-                raise DeviceError(f"workers on {own.label} do not start; the log of the last one is {own.log}")
-        new = LocalWorker(own.device, self.root, self.logs)
-        self.workers[self.workers.index(own)] = new
-        return new
+        ended = own.kill()
+        self._failed_starts[own.label] += not own.began
+        self._poisoned[own.label] += own.process.returncode == POISONED
+        if ended and max(self._failed_starts[own.label], self._poisoned[own.label]) < FAILURES:
+            self.workers[self.workers.index(own)] = LocalWorker(own.device, self.root, self.logs)
+            return ""
+        why = f"workers on {own.label} {'fail' if own.began else 'do not start'}: {own.last_words()}"
+        self.workers.remove(own)
+        if not self.workers:
+            raise DeviceError(why)
+        return why
 
     def close(self) -> None:
         """End all workers."""
@@ -143,8 +194,6 @@ class LocalPool:
             worker.send(Quit())
         for worker in self.workers:
             worker.kill()
-            if worker.log.exists() and worker.log.stat().st_size == 0:
-                worker.log.unlink()
 
 
 def kernel_kills() -> int:

@@ -84,3 +84,8 @@ class Lost:
 
 ToWorker = Train | PruningAnswer | Stop | Quit
 FromWorker = Ready | Beat | Leaving | NewPoint | PruningQuestion | RunEnded | Lost
+
+
+def has_stopped(message: FromWorker) -> bool:
+    """Return whether a worker that was told to stop has done so."""
+    return isinstance(message, RunEnded) and message.outcome.state in ("interrupted", "unsaved")

@@ -19,6 +19,10 @@ class WorkerHandle(Protocol):
         """The device as users see it: `cpu:0`, `cuda:1/0`."""
 
     @property
+    def card(self) -> str:
+        """Id of the physical device, equal for workers that share one; empty if nothing is shared."""
+
+    @property
     def ready(self) -> bool:
         """True if it takes work."""
 
@@ -39,8 +43,12 @@ class Pool(Protocol):
         A worker that died, or was silent for too long, is reported as `Lost` after its last message.
         """
 
-    def replace(self, worker: WorkerHandle) -> WorkerHandle:
-        """End a worker and start another one on its device. Raise `DeviceError` if workers cannot start there."""
+    def replace(self, worker: WorkerHandle) -> str:
+        """End a worker and start another one on its device.
+
+        If the device failed three times in a row, leave it out and return the reason; raise `DeviceError` if no device
+        is left.
+        """
 
     def drop(self, worker: WorkerHandle) -> None:
         """End a worker and start no other one."""

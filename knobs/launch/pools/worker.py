@@ -14,7 +14,9 @@ import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
+from typing import NoReturn
 
+from knobs.launch.pools.local_workers import POISONED
 from knobs.launch.pools.messages import (
     Beat,
     FromWorker,
@@ -28,7 +30,7 @@ from knobs.launch.pools.messages import (
     Stop,
     Train,
 )
-from knobs.training import CurvePoint
+from knobs.training import CurvePoint, Outcome
 
 BEAT_SECONDS = min(5.0, float(os.environ.get("KNOBS_WORKER_SILENCE", "60")) / 4)
 """A message is sent at least this often."""
@@ -115,13 +117,16 @@ def _train_forever(channel: DriverConnection) -> None:
         import torch
 
         from knobs import discover
+        from knobs.devices import device_kind
         from knobs.training.environment import environment
         from knobs.training.run import run_job
         from knobs.training.seed_batch import run_seed_batch
 
         discover.activate(discover.project_root())
         device = torch.device(os.environ.get("KNOBS_DEVICE", "cpu"))
+        kind = device_kind(device.type)
         torch.set_num_threads(1)
+        kind.make_deterministic()  # before the environment is reported: flags are part of it
         channel.send(Ready(environment(device)))
         frozen = False
         while True:
@@ -131,15 +136,21 @@ def _train_forever(channel: DriverConnection) -> None:
                 outcomes = run_seed_batch(jobs, channels, device)
             else:
                 outcomes = [run_job(jobs[0], channels[0], device)]
-            if channel.leaving:
+            if any(outcome.lasting_failure == "device" for outcome in outcomes):
+                _leave_poisoned(outcomes)  # without an outcome: the driver trains the run elsewhere
+            poisoned = any(outcome.lasting_failure for outcome in outcomes)
+            if channel.leaving or poisoned:
                 channel.send(Leaving())
             channel.busy = False
             for job, outcome in zip(jobs, outcomes, strict=True):
                 channel.send(RunEnded(job.run, outcome))
+            if poisoned:
+                _leave_poisoned(outcomes)
             if channel.leaving:
                 os._exit(0)
             del jobs, channels, outcomes, job, outcome
             gc.collect()  # a training leaves cycles that hold tensors; Python alone would collect them too late
+            kind.free_memory()
             if not frozen:
                 gc.freeze()  # skip the objects that imports made: a collection then takes 0.5 ms, not 150
                 frozen = True
@@ -149,6 +160,13 @@ def _train_forever(channel: DriverConnection) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(70)
+
+
+def _leave_poisoned(outcomes: list[Outcome]) -> NoReturn:
+    """End the process: its device context fails every later call."""
+    for outcome in outcomes:
+        print(outcome.message, outcome.log, sep="\n", file=sys.stderr, flush=True)
+    os._exit(POISONED)
 
 
 def main() -> None:
