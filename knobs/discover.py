@@ -73,9 +73,14 @@ class _ContentFinder:
         return spec
 
 
+def current_root() -> Path:
+    """Return the project whose content this process imports."""
+    return _ContentFinder.root or project_root()
+
+
 def _search_path(folder: str) -> list[str]:
     """Return where files of a content folder are looked for, the project's own place first."""
-    bases = dict.fromkeys((_ContentFinder.root or project_root(), SHIPPED))
+    bases = dict.fromkeys((current_root(), SHIPPED))
     return [str(base / folder) for base in bases if (base / folder).is_dir()]
 
 

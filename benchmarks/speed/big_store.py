@@ -18,17 +18,19 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import optuna
-from optuna.distributions import distribution_to_json
 
-from knobs import Study, discover, provenance
+from knobs import RunConfig, Study, discover, provenance
+from knobs.config import text_of
+from knobs.provenance import short_hash
 from knobs.record.define import define_study
 from knobs.record.definition import definition_to_json
-from knobs.record.schema import Artifact
+from knobs.record.schema import VERSION, Artifact, Kind, MlflowTag, Tag
+from knobs.record.spaces import Distributions, SpaceStore
 from knobs.record.stores.locations import StoreLocations
 from knobs.record.stores.mlflow_store import Tracker
+from knobs.search import study_identity
 
 RUNS = int(os.environ.get("BENCH_RUNS", "10000"))
 TRIALS = 500
@@ -50,22 +52,25 @@ def make(folder: Path) -> None:
     sizes = {name: size for name, size in {NAME: mine, **others}.items() if size}
     experiments = {name: int(tracker.experiment(name)) for name in sizes}
     trials = list(_random_trials(study, max(sizes.values())))
-    parents, identity = {}, json.dumps(study.identity())
+    parents, identity = {}, short_hash(json.loads(json.dumps(study_identity(study))))
     for name, size in sizes.items():
-        tags = {"knobs.kind": "study", "knobs.study": name, "knobs.identity": identity, "knobs.state": "finished"}
+        tags = {Tag.KIND: Kind.STUDY, Tag.STUDY: name, Tag.IDENTITY: identity, Tag.STATE: "finished"}
         params = {"metric": study.metric, "direction": study.direction}
         parents[name] = tracker.create(str(experiments[name]), name[:18], tags, params)
         definition = define_study(name, study, "A store of many runs.", size)
         tracker.upload_texts(parents[name], {Artifact.DEFINITION: definition_to_json(definition)})
         tracker.summary(parents[name], {"trials/done": float(size)})
-        tracker.end(parents[name], "FINISHED", {"knobs.state": "finished"})
+        tracker.end(parents[name], "FINISHED", {Tag.STATE: "finished"})
+    stores = {name: SpaceStore(tracker, parents[name]) for name in sizes}
+    spaces = {name: [stores[name].key(space) for _, space in trials[:size]] for name, size in sizes.items()}
     connection = sqlite3.connect(folder / "mlflow.db")
     chance = random.Random(0)
     with connection:
         connection.execute("pragma synchronous = off")
         for name, size in sizes.items():
             for number in range(size):
-                _insert(connection, chance, folder, name, experiments[name], parents[name], number, trials[number])
+                config, key = trials[number][0], spaces[name][number]
+                _insert(connection, chance, folder, name, experiments[name], parents[name], number, config, key)
     connection.close()
     _facts(folder, tracker, parents[NAME])
 
@@ -76,8 +81,8 @@ def make_only(folder: str) -> None:
     make(Path(folder).resolve())
 
 
-def _random_trials(study: Study, count: int) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Config, knobs and Optuna's part of so many random trials."""
+def _random_trials(study: Study, count: int) -> Iterator[tuple[RunConfig, Distributions]]:
+    """Config and search space of so many random trials."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         memory = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -85,10 +90,7 @@ def _random_trials(study: Study, count: int) -> Iterator[tuple[str, dict[str, An
             if number == 0:
                 memory.enqueue_trial(dict(study.baseline.knobs()))
             trial = memory.ask()
-            config = study.space(trial, study.baseline)
-            shapes = {name: distribution_to_json(d) for name, d in trial.distributions.items()}
-            optuna_part = {"params": trial.params, "distributions": shapes, "attrs": {}}
-            yield config.to_json(), config.knobs(), json.dumps(optuna_part)
+            yield study.space(trial, study.baseline), trial.distributions
 
 
 def _insert(
@@ -99,9 +101,9 @@ def _insert(
     experiment: int,
     parent: str,
     number: int,
-    trial: tuple[str, dict[str, Any], str],
+    config: RunConfig,
+    space: str,
 ) -> None:
-    config, knobs, optuna_part = trial
     run = f"{chance.getrandbits(128):032x}"
     state, status = ("finished", "FINISHED") if number == 0 else _state(chance)
     began = 1_790_000_000_000 + number * 1000
@@ -109,18 +111,17 @@ def _insert(
     row = (run, f"t{number:03d}", "LOCAL", "knobs", "", "bench", status, began, began + 900, "", "active", uri)
     connection.execute(f"insert into runs values ({','.join('?' * 14)})", (*row, experiment, None))
     tags = {
-        "knobs.kind": "trial", "knobs.study": study, "knobs.trial": str(number), "knobs.state": state,
-        "knobs.config": config, "knobs.optuna": optuna_part, "knobs.seed": "0", "knobs.attempt": "1",
-        "knobs.digest": f"{chance.getrandbits(256):064x}", "knobs.identity": f"{chance.getrandbits(256):064x}",
-        "knobs.code": "0" * 16, "knobs.data_fingerprint": "0" * 64, "knobs.git_commit": "0" * 40,
-        "knobs.git_dirty": "false", "knobs.diff": "", "knobs.packages": provenance.short_hash(provenance.packages()),
-        "knobs.machine": provenance.short_hash(provenance.machine()), "knobs.execution": "solo",
-        "knobs.device": "cpu", "knobs.device_name": "cpu", "knobs.threads": "1", "knobs.torch": "2.13.0",
-        "knobs.cpu_capability": "AVX2", "mlflow.parentRunId": parent, "mlflow.runName": f"t{number:03d}",
-        "mlflow.source.name": "knobs",
+        Tag.SCHEMA: VERSION, Tag.KIND: Kind.TRIAL, Tag.STUDY: study, Tag.TRIAL: str(number), Tag.STATE: state,
+        Tag.CONFIG: config.hash(), Tag.SPACE: space, Tag.SEED: "0", Tag.ATTEMPT: "1",
+        Tag.DIGEST: f"{chance.getrandbits(256):064x}", Tag.IDENTITY: f"{chance.getrandbits(256):064x}",
+        Tag.CODE: "0" * 16, Tag.DATA: "0" * 64, Tag.COMMIT: "0" * 40, Tag.DIRTY: "false", Tag.DIFF: "",
+        Tag.PACKAGES: short_hash(provenance.packages()), Tag.MACHINE: short_hash(provenance.machine()),
+        Tag.EXECUTION: "solo", Tag.DEVICE: "cpu", Tag.DEVICE_NAME: "cpu", Tag.THREADS: "1", Tag.TORCH: "2.13.0",
+        Tag.CPU_CAPABILITY: "AVX2", Tag.DETERMINISTIC: "False", Tag.CUBLAS_WORKSPACE: "",
+        MlflowTag.PARENT: parent, "mlflow.runName": f"t{number:03d}", MlflowTag.SOURCE_NAME: "knobs",
     }  # fmt: skip
     connection.executemany("insert into tags values (?, ?, ?)", [(key, value, run) for key, value in tags.items()])
-    entries = [(knob, str(value), run) for knob, value in knobs.items()]
+    entries = [(knob, text_of(value), run) for knob, value in config.knobs().items()]
     connection.executemany("insert into params values (?, ?, ?)", entries)
     curves, single = _values(chance, state)
     points = [(k, v, began + s, run, s, 0) for k, curve in curves.items() for s, v in curve]
@@ -154,9 +155,10 @@ def _values(chance: random.Random, state: str) -> tuple[dict[str, list[tuple[int
 
 def _facts(folder: Path, tracker: Tracker, parent: str) -> None:
     """Write packages and machine of the study's trials as artifacts."""
-    texts = {"packages.json": json.dumps(provenance.packages()), "machine.json": json.dumps(provenance.machine())}
+    facts = {Artifact.PACKAGES: provenance.packages(), Artifact.MACHINE: provenance.machine()}
+    texts = {name: json.dumps(fact) for name, fact in facts.items()}
     experiment = tracker.experiment(NAME)
-    for row in tracker.search(f"tags.`mlflow.parentRunId` = '{parent}'", experiment):
+    for row in tracker.search(f"tags.`{MlflowTag.PARENT}` = '{parent}'", experiment):
         target = folder / "artifacts" / NAME / row.id / "artifacts"
         target.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from knobs import discover
 from knobs.config import SPLITS, Split, Splits
 from knobs.data.files_read import LoadedArrays, file_hash, load_arrays
 from knobs.errors import BadInputError, StoreError
@@ -46,7 +47,9 @@ def prepare(config: DataConfig, cache: Path) -> str:
     fingerprint = hash_splits(loaded.splits)
     try:
         _write_arrays(loaded.splits, folder / fingerprint[:16])
-        index = {"fingerprint": fingerprint, "files_read": loaded.files_read}
+        root = discover.current_root()  # paths within the project are relative: a copy of it has files of its own
+        files = {_relative(Path(path), root): content for path, content in loaded.files_read.items()}
+        index = {"fingerprint": fingerprint, "files_read": files}
         _replace_file(folder / INDEX_FILE, json.dumps(index))
     except OSError as error:
         raise StoreError(f"{cache} cannot be written: {error.strerror or error}") from None
@@ -112,8 +115,13 @@ def _valid_fingerprint(folder: Path) -> str:
         fingerprint, files_read = str(index["fingerprint"]), dict(index["files_read"])
     except (OSError, ValueError, KeyError):
         return ""
-    unchanged = all(file_hash(path) == content for path, content in files_read.items())
+    root = discover.current_root()
+    unchanged = all(file_hash(str(root / path)) == content for path, content in files_read.items())
     return fingerprint if unchanged and (folder / fingerprint[:16]).is_dir() else ""
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _write_arrays(splits: Splits, folder: Path) -> None:

@@ -6,7 +6,7 @@ import random
 import time
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,27 @@ def make_reproducible(config: RunConfig, device: torch.device) -> None:
     np.random.seed(config.seed % 2**32)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     device_kind(device.type).make_deterministic()
+
+
+def rng_states(device: torch.device) -> dict[str, Any]:
+    """Return the states of all generators that a training may draw from, in primitives and tensors."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "device": device_kind(device.type).rng_state(device),
+    }
+
+
+def set_rng_states(states: dict[str, Any], device: torch.device) -> None:
+    """Set all generators to `rng_states`."""
+    random.setstate(states["python"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy(), *rest))
+    torch.set_rng_state(states["torch"])
+    if states["device"] is not None:
+        device_kind(device.type).set_rng_state(states["device"], device)
 
 
 def environment(device: torch.device) -> dict[str, str]:

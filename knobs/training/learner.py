@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from knobs.config import monitored
 from knobs.data.in_memory import float_type
-from knobs.devices import device_kind
+from knobs.training.environment import rng_states, set_rng_states
 from knobs.training.metrics import autocast, evaluate, mean_loss
 from knobs.training.state import DivergedError, TrainingState, divergence_message, steps_since
 from knobs.training.weight_averaging import RunningMean
@@ -168,8 +168,7 @@ class Learner(LightningModule):
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "means": self.mean and self.mean.means,
-            "rng": torch.get_rng_state(),
-            "device_rng": device_kind(self.device.type).rng_state(self.device),
+            "rng": rng_states(self.device),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -181,9 +180,7 @@ class Learner(LightningModule):
             self.state.loss_sum = self.state.loss_sum.to(self.device)
         if self.mean is not None:
             self.mean.means = [mean.to(self.device) for mean in snapshot["means"]]
-        torch.set_rng_state(snapshot["rng"])
-        if snapshot["device_rng"] is not None:
-            device_kind(self.device.type).set_rng_state(snapshot["device_rng"], self.device)
+        set_rng_states(snapshot["rng"], self.device)
 
     def _copy_weights(self) -> dict[str, torch.Tensor]:
         return {key: tensor.detach().clone() for key, tensor in self.network.state_dict().items()}

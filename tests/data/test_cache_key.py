@@ -172,7 +172,6 @@ def numbers(beside):
 """
 
 
-@pytest.mark.xfail(strict=True, reason="the key names no folder, and the files that were read are those of the first")
 def test_a_copy_of_the_project_with_another_file_gets_its_own_arrays_in_a_shared_store(
     engine: Path, project: Path, tmp_path: Path
 ) -> None:

@@ -1,16 +1,13 @@
 """The record in a real SQLite store: created whole, checked when opened, patient if it is locked."""
 
-import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from faults.processes import Forked, until
 
 from knobs import BadInputError
 from knobs.errors import StoreError
@@ -150,7 +147,6 @@ WRITES: dict[str, Callable[[Tracker, str], object]] = {
     "tags": lambda tracker, run: tracker.tag(run, {"knobs.state": "x"}),
     "a data set": lambda tracker, run: tracker.inputs(run, "toy", "f" * 64, {"file": "toy.py"}),
     "an end": lambda tracker, run: tracker.end(run, "FINISHED", {"knobs.state": "finished"}),
-    "a text": lambda tracker, run: tracker.upload_texts(run, {"a.txt": "a"}),
 }
 
 
@@ -212,39 +208,26 @@ def test_what_a_killed_start_left_is_cleared_away(tracker: Tracker) -> None:
     assert [path.name for path in tracker.places.folder.glob("*mlflow*")] == ["mlflow.db"]
 
 
-START = """
-import sys
-from pathlib import Path
-from knobs.record.stores.locations import StoreLocations
-from knobs.record.stores.mlflow_store import Tracker
-print("ready", flush=True)
-sys.stdin.readline()
-tracker = Tracker(StoreLocations(Path(sys.argv[1]), Path(sys.argv[1]) / "mlruns"))
-run = tracker.create(tracker.experiment("shared"), "r", {"knobs.kind": "run"}, {})
-tracker.end(run, "FINISHED", {})
-print(tracker.experiment("shared"), flush=True)
-"""
+def _start(folder: Path, ready: Path, go: Path) -> None:
+    ready.touch()
+    while not go.exists():
+        time.sleep(0.001)
+    tracker = Tracker(StoreLocations(folder, folder / "mlruns"))
+    run = tracker.create(tracker.experiment("shared"), "r", {"knobs.kind": "run"}, {})
+    tracker.end(run, "FINISHED", {})
 
 
 @pytest.mark.slow
 def test_simultaneous_first_starts_share_one_store(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", START, str(tmp_path)]
-    pipe = subprocess.PIPE
-    started = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) for _ in range(4)]
-    for process in started:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    outputs = [process.communicate(timeout=120) for process in started]
-    assert [process.returncode for process in started] == [0] * 4, outputs
-    assert len({out for out, _ in outputs}) == 1
+    signs = [tmp_path / f"ready{number}" for number in range(4)]
+    started = [Forked(_start, tmp_path, ready, tmp_path / "go") for ready in signs]
+    until(lambda: all(ready.exists() for ready in signs), what="four processes that have imported everything")
+    (tmp_path / "go").touch()
+    assert [process.wait(120) for process in started] == [0] * 4
     places = StoreLocations(tmp_path, tmp_path / "mlruns")
     assert rows(places, "select count(*) from runs where status = 'FINISHED'") == [(4,)]
+    assert rows(places, "select count(*) from experiments where name = 'shared'") == [(1,)]
     assert rows(places, "pragma integrity_check") == [("ok",)]
-    shutil.rmtree(places.folder)
 
 
 # Passwords

@@ -56,7 +56,7 @@ def test_deterministic_algorithms_are_asked_of_a_gpu_and_not_of_a_cpu(before: bo
         make_reproducible(toy_config(), device)
         assert torch.are_deterministic_algorithms_enabled() == wanted
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
-        assert not torch.backends.cudnn.benchmark  # it times algorithms and takes the fastest
+        assert device == CPU or not torch.backends.cudnn.benchmark  # it times algorithms and takes the fastest
 
 
 def test_a_run_on_a_cpu_ends_the_same_whatever_was_asked_of_the_process_before(tmp_path: Path) -> None:
@@ -101,7 +101,6 @@ def test_what_a_model_draws_from_python_and_numpy_follows_from_the_runs_seed(tmp
     assert curves[0] != curves[2]
 
 
-@pytest.mark.xfail(strict=True, reason="checkpoints hold the state of torch's generators and of no others")
 @pytest.mark.usefixtures("jittery")
 def test_a_resumed_run_goes_on_in_the_generators_of_python_and_numpy_where_it_stopped(tmp_path: Path) -> None:
     whole, first, second = Listener(), Listener(stop_at=17), Listener()
