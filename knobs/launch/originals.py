@@ -11,7 +11,7 @@ from knobs.config import RunConfig
 from knobs.errors import BadInputError, nearest
 from knobs.record.curves import Curves, first_difference, values_hash
 from knobs.record.runs import RecordedRun, RunReader, recorded_config
-from knobs.record.schema import Artifact, Metric, Tag, is_test
+from knobs.record.schema import RECEIPTS_VERSION, Artifact, Metric, Tag, is_test
 from knobs.record.states import STATES, StateName
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.rows import Row
@@ -101,6 +101,8 @@ def originals_from_receipts(label: str, folder: Path) -> list[Original]:
     """
     try:
         receipts: dict[str, Any] = json.loads((folder / "receipts.json").read_text(encoding="utf-8"))
+        if receipts["version"] != RECEIPTS_VERSION:
+            raise BadInputError(f"{folder} was made by another version of knobs (receipts {receipts['version']})")
         return _runs_of_label(label, receipts, folder)
     except OSError:
         raise BadInputError(f"no report in {folder}: it holds no receipts.json") from None

@@ -14,6 +14,9 @@ from knobs.ablation import DERIVED
 VERSION: Final = "1"
 """Version of this schema; in every run as the tag `knobs.schema`."""
 
+RECEIPTS_VERSION: Final = 3
+"""Version of a report's `receipts.json`."""
+
 MOST_TAG_CHARACTERS: Final = 5000
 """Longer tag values are shortened, visibly, before MLflow cuts them."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from knobs.provenance import short_hash
 from knobs.record.reader import read_recorded
 from knobs.record.recorded_ablation import RecordedAblation
+from knobs.record.schema import RECEIPTS_VERSION
 from knobs.record.stores.locations import StoreLocations
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.report import receipts
@@ -55,7 +56,7 @@ def build_report(tracker: Tracker, name: str, *, small: bool) -> tuple[Report, d
 def _receipts(content: Report, files: Mapping[str, bytes], *, small: bool) -> dict[str, Any]:
     recorded, ledger = content.recorded, content.ledger
     return {
-        "version": receipts.VERSION,
+        "version": RECEIPTS_VERSION,
         "name": recorded.name,
         "kind": recorded.definition.kind,
         "complete": not recorded.missing,

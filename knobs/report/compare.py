@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from knobs.errors import BadInputError
+from knobs.record.schema import RECEIPTS_VERSION
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.report import receipts
 from knobs.report.build import TIMES, build_report
@@ -83,7 +84,7 @@ def compare_with_report(tracker: Tracker, name: str, folder: Path) -> Comparison
 def _read_receipts(folder: Path) -> dict[str, Any]:
     try:
         found = receipts.receipts_from_json((folder / receipts.FILE).read_text(encoding="utf-8"))
-        if found["version"] != receipts.VERSION:
+        if found["version"] != RECEIPTS_VERSION:
             raise BadInputError(f"{folder} was made by another version of knobs (receipts {found['version']})")
         return {**found, **{key: dict(found[key]) for key in ("numbers", "runs", "files", "packages")}}
     except OSError:

@@ -12,11 +12,10 @@ from typing import Any
 from knobs.numbers import plain_number
 from knobs.record.curves import values_hash
 from knobs.record.runs import RecordedRun
-from knobs.record.schema import Metric, Tag
+from knobs.record.schema import RECEIPTS_VERSION, Metric, Tag
 from knobs.report.formats.document import Number, slug
 
 FILE = "receipts.json"
-VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def receipts_from_json(text: str) -> dict[str, Any]:
     Raise `ValueError`, `KeyError` or `TypeError` if the text is no receipts.
     """
     receipts: dict[str, Any] = json.loads(text)
-    if receipts["version"] == VERSION:
+    if receipts["version"] == RECEIPTS_VERSION:
         origins = receipts["origins"]
         receipts["runs"] = {key: {**origins[run["origin"]], **run} for key, run in receipts["runs"].items()}
     return receipts

@@ -1,11 +1,16 @@
 """The README's gallery shows what the committed reports state, in the order that its marker gives."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 import pytest
 from support import ROOT
+
+from knobs.launch.originals import originals_from_receipts
+from knobs.record.runs import batch_seeds
+from knobs.record.schema import Tag
 
 found = importlib.util.spec_from_file_location("gallery", ROOT / "scripts" / "gallery.py")
 assert found is not None
@@ -45,6 +50,21 @@ def test_readme_shows_the_reports_that_are_committed() -> None:
     assert gallery.rewrite_gallery(text, ROOT / "experiments" / "reports") == text, "run `make gallery`"
     for target in re.findall(r'\]\((experiments/reports/[^)]*)\)|src="(experiments/[^"]*)"', text):
         assert (ROOT / (target[0] or target[1])).is_file()
+
+
+@pytest.mark.parametrize("report", sorted((ROOT / "experiments" / "reports").iterdir()), ids=lambda path: path.name)
+def test_the_runs_of_a_committed_report_can_be_trained_again(report: Path) -> None:
+    receipts = json.loads((report / "receipts.json").read_text())
+    finished = {run["state"] for run in receipts["runs"].values()} & {"finished", "reused"}
+    assert finished
+    batches = 0
+    for label in receipts["configs"]:
+        for original in originals_from_receipts(label, report):
+            assert original.config.to_json()
+            execution = original.facts[Tag.EXECUTION]
+            assert execution == "solo" or original.config.seed in batch_seeds(execution)
+            batches += execution != "solo"
+    assert batches == sum(receipts["origins"][run["origin"]]["execution"] != "solo" for run in receipts["runs"].values())
 
 
 def test_without_reports(tmp_path: Path) -> None:

@@ -109,7 +109,9 @@ def test_bad_input(home: Path, database: Path, tmp_path: Path) -> None:
     parent = runs(database, kind="ablation", ablation="tiny")[0]
     assert knobs(home, "report", "tiny", "--small", "--out", str(tmp_path)).code == 0
     (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "receipts.json").write_text('{"configs": {"8 tanh": {}}, "runs": {"8 tanh/s1": {}}}')
+    (tmp_path / "old" / "receipts.json").write_text('{"version": 2, "configs": {"8 tanh": {}}}')
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "receipts.json").write_text('{"configs": {"8 tanh": {}}, "runs": {"8 tanh/s1": {}}}')
     for arguments, said in (
         (("0" * 32,), "no run '00000000000000000000000000000000' in this store"),
         (("<script>",), "no run '<script>'"),
@@ -118,7 +120,8 @@ def test_bad_input(home: Path, database: Path, tmp_path: Path) -> None:
         (("--cell", "8 tanh"), "needs RUN_ID, or --cell LABEL with --report DIR"),
         (("--cell", "8 tan", "--report", str(tmp_path)), "did you mean 8 tanh?"),
         (("--cell", "8 tanh", "--report", str(tmp_path / "none")), "no report in"),
-        (("--cell", "8 tanh", "--report", str(tmp_path / "old")), "its receipts cannot be read: KeyError"),
+        (("--cell", "8 tanh", "--report", str(tmp_path / "old")), "was made by another version of knobs (receipts 2)"),
+        (("--cell", "8 tanh", "--report", str(tmp_path / "cut")), "its receipts cannot be read: KeyError"),
         ((parent, "--model.width", "3"), "a reproduction changes no knob but training.threads"),
     ):
         done = knobs(home, "reproduce", *arguments)
