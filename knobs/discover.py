@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -145,7 +146,14 @@ def load(folder: str, name: str) -> ModuleType:
         raise BadInputError(f"{known[name]}: {error}") from error
     except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input, not an internal error
         said = str(error).strip().partition("\n")[0]
-        raise BadInputError(f"{known[name]} does not import: {type(error).__name__}: {said}") from error
+        raise BadInputError(f"{known[name]} does not import: {type(error).__name__}: {said}{_place(error)}") from error
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line of content that an error passed through, in parentheses; empty if there is none."""
+    content = tuple(f"{base / folder}{os.sep}" for base in (current_root(), SHIPPED) for folder in FOLDERS)
+    lines = [frame for frame in extract_tb(error.__traceback__) if frame.filename.startswith(content)]
+    return f" ({lines[-1].filename}:{lines[-1].lineno})" if lines else ""
 
 
 def find_file(name: str) -> str:

@@ -56,7 +56,7 @@ def _show_ablation(ablation: RecordedAblation) -> None:
 
     say(f"{ablation.name}: {ablation.progress}, {ablation.parent.state}")
     show_ablation(ablation)
-    say(f"{how_to_call('knobs')} ui, then")
+    say(f"{how_to_call('knobs')} ui, then open")
     say_links(ablation.tracker, ablation.name, pages=AblationPages(ablation))
 
 
@@ -66,7 +66,7 @@ def _show_study(study: RecordedStudy) -> None:
     from knobs.terminal.study_tables import show_trials
 
     show_trials(study)
-    say(f"{how_to_call('knobs')} ui, then")
+    say(f"{how_to_call('knobs')} ui, then open")
     say_links(study.tracker, study.name, pages=StudyPages(study))
 
 

@@ -79,7 +79,7 @@ def launch_ablation(session: Session, file: str, *, seeds: int | None, trials: i
     say("look further:")
     for words in (f"status {name}", f"report {name}"):
         say(f"  {how_to_call('knobs')} {words}")
-    say(f"  {how_to_call('knobs')} ui, then")
+    say(f"  {how_to_call('knobs')} ui, then open")
     say_links(tracker, name)
     if not any(cell.ended_seeds for cell in plan.cells.values()):
         raise AnswerNoError(f"{name}: no run of any cell finished")

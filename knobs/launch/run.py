@@ -66,7 +66,7 @@ def launch_run(session: Session, name: str, typed: dict[str, str], source: str |
         raise AnswerNoError(f"the run ended as {outcome.state}: {outcome.message} (run {run})")
     _print_values(outcome)
     say(f"at step {outcome.best_step} of {config.training.max_steps}; run {run}")
-    say(f"look further: {how_to_call('knobs')} ui, then")
+    say(f"look further: {how_to_call('knobs')} ui, then open")
     say_links(tracker, name, run=run)
 
 

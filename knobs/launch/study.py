@@ -131,7 +131,7 @@ def _print_results(tracker: Tracker, driver: Driver, plan: StudyPlan) -> None:
     say(f"  {how_to_call('knobs')} status {plan.name}")
     if not tracker.places.storage:
         say(f"  {how_to_call('optuna-dashboard')} {tracker.places.optuna_url}")
-    say(f"  {how_to_call('knobs')} ui, then")
+    say(f"  {how_to_call('knobs')} ui, then open")
     say_links(tracker, plan.name)
 
 

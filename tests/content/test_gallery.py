@@ -64,7 +64,9 @@ def test_the_runs_of_a_committed_report_can_be_trained_again(report: Path) -> No
             execution = original.facts[Tag.EXECUTION]
             assert execution == "solo" or original.config.seed in batch_seeds(execution)
             batches += execution != "solo"
-    assert batches == sum(receipts["origins"][run["origin"]]["execution"] != "solo" for run in receipts["runs"].values())
+    assert batches == sum(
+        receipts["origins"][run["origin"]]["execution"] != "solo" for run in receipts["runs"].values()
+    )
 
 
 def test_without_reports(tmp_path: Path) -> None:

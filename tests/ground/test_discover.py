@@ -169,7 +169,10 @@ except BadInputError as error:
     print(error)
 """
     said = output_of(code, project)
-    assert said == f"{project / 'schedules' / 'own.py'} does not import: ZeroDivisionError: division by zero"
+    schedules = project / "schedules"
+    assert said == (
+        f"{schedules / 'own.py'} does not import: ZeroDivisionError: division by zero ({schedules / '__init__.py'}:1)"
+    )
 
 
 def test_two_projects_in_one_process_are_kept_apart(tmp_path: Path) -> None:
