@@ -49,7 +49,8 @@ def train_in_memory(job: TrainJob) -> Training:
     """Send a training's messages. If the pruner stops it, it ends as pruned."""
     config = RunConfig.from_json(job.config)
     metric = monitored(config.data.spec(), config.training.monitor)
-    steps = range(config.training.val_every, config.training.max_steps + 1, config.training.val_every)
+    every = config.training.val_every or config.training.max_steps
+    steps = range(every, config.training.max_steps + 1, every)
     for step in steps:
         loss = value_of(config, step)
         curve = {"val/loss": loss, f"val/{metric}": 1 - loss, "train/loss": loss / 2}

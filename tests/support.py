@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,12 +52,21 @@ def quick(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 180, 
 
     Only libraries are preloaded; every line of knobs runs as in `command`, including its import.
     """
-    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(LIBRARIES)
+    return python(COMMAND, *arguments, store=store, cwd=cwd, timeout=timeout, **more)
+
+
+COMMAND = """
+from knobs.commands.main import main
+main()
+"""
+
+
+def python(code: str, *arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 180, **more: str) -> Done:
+    """Run code in a process forked from one that has imported torch, MLflow and Optuna, as the command `knobs`."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder) / name for name in ("out", "err")]
-        process = context.Process(target=_in_fork, args=(arguments, cwd, environment(store, **more), outputs))
+        given = (code, arguments, cwd, environment(store, **more), outputs)
+        process = forkserver().Process(target=_in_fork, args=given)
         process.start()
         process.join(timeout)
         if process.exitcode is None:
@@ -65,15 +75,26 @@ def quick(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 180, 
         return Done(process.exitcode, *(path.read_text() for path in outputs))
 
 
-def _in_fork(arguments: tuple[str, ...], cwd: Path, environ: dict[str, str], outputs: list[Path]) -> None:
+def forkserver() -> ForkServerContext:
+    """Return the context whose processes are forked from one that has imported the libraries, and nothing of knobs."""
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(LIBRARIES)
+    return context
+
+
+def forget_knobs() -> None:
+    """Forget what this process has imported of knobs and of content, so that it is imported anew."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+        del sys.modules[name]
+
+
+def _in_fork(code: str, arguments: tuple[str, ...], cwd: Path, environ: dict[str, str], outputs: list[Path]) -> None:
     for path, number in zip(outputs, (1, 2), strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environ)
-    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
-        del sys.modules[name]
+    forget_knobs()
     sys.argv = [str(KNOBS), *arguments]
-    from knobs.commands.main import main
-
-    main()
+    exec(compile(code, "<test>", "exec"), {"__name__": "__main__"})

@@ -72,12 +72,15 @@ def _show_study(study: RecordedStudy) -> None:
 
 def _write_csv(study: RecordedStudy) -> None:
     """Print one line per trial: number, state, value, step of the value, knobs."""
+    from knobs.record.schema import Metric
+    from knobs.record.states import StateName
+
     knobs = list(dict.fromkeys(knob for trial in study.trials for knob in trial.row.params))
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["trial", "state", study.metric, "steps", *knobs])
     for trial in study.trials:
         row, value = trial.row, trial.value(study.metric)
-        step = row.metrics.get("best/step")
-        state = "finished" if trial.finished else trial.state  # the same file wherever the study ran
+        step = row.metrics.get(Metric.BEST_STEP)
+        state = StateName.FINISHED if trial.finished else trial.state  # the same file wherever the study ran
         shown = ["" if value is None else repr(value), "" if step is None else int(step)]
         out.writerow([row.trial, state, *shown, *(row.params.get(knob, "") for knob in knobs)])

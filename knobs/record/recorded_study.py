@@ -9,6 +9,7 @@ from knobs.record.definition import StudyDefinition
 from knobs.record.knob_range import KnobRange
 from knobs.record.recorded import Recorded, every_range
 from knobs.record.runs import RecordedRun, RunReader
+from knobs.record.schema import Tag
 from knobs.record.spaces import SpaceStore
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.rows import Row
@@ -39,7 +40,8 @@ class RecordedStudy(Recorded):
     @property
     def searched(self) -> list[str]:
         """The knobs that the search varied in any trial, in the order in which the space suggests them."""
-        names = dict.fromkeys(name for trial in self.trials for name in trial.distributions)
+        rows = [trial.row for trial in self.trials if Tag.SPACE in trial.row.tags]
+        names = dict.fromkeys(name for row in rows for name in self.spaces.find(row) or {})
         return list(names) or list(self.definition.space)
 
     @property

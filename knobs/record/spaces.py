@@ -53,15 +53,29 @@ class SpaceStore:
 
     def space(self, row: Row) -> Distributions:
         """Return the space of a recorded trial. Raise `StoreError` if its artifact is gone."""
+        found = self.find(row)
+        if found is None:
+            file = space_file(row.tags[Tag.SPACE])
+            raise StoreError(
+                f"the search space of trial {row.name} (run {row.id}) is gone: {file}; "
+                f"launch its study or ablation again to write it"
+            )
+        return found
+
+    def find(self, row: Row) -> Distributions | None:
+        """Return the space of a recorded trial; None if its artifact is gone."""
         key = row.tags[Tag.SPACE]
         if key not in self._known:
             text = self.tracker.text(self.owner, space_file(key))
             if text is None:
-                raise StoreError(f"the search space of trial {row.name} (run {row.id}) is gone: {space_file(key)}")
+                return None
             self._known[key] = space_from_json(text)
         return self._known[key]
 
     def names(self, rows: Iterable[Row]) -> list[str]:
-        """Return the knobs that the search varied in any of these trials, in the order of the trials' knobs."""
-        searched = [(row, self.space(row)) for row in rows if Tag.SPACE in row.tags]
+        """Return the knobs that the search varied in any of these trials, in the order of the trials' knobs.
+
+        Trials whose space is gone are left out.
+        """
+        searched = [(row, self.find(row) or {}) for row in rows if Tag.SPACE in row.tags]
         return list(dict.fromkeys(name for row, space in searched for name in row.params if name in space))

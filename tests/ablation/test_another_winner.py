@@ -113,7 +113,6 @@ def test_after_more_trials_the_seeds_of_the_new_winner_alone_count(second: Grown
     assert all(run.status == "FINISHED" and run.lifecycle == "active" for run in every)
 
 
-@pytest.mark.xfail(strict=True, reason="the mark of an earlier winner's seeds is never taken off: no seed is left")
 def test_back_at_the_smaller_budget_the_seeds_of_its_winner_count_again(second: Grown) -> None:
     folder, old, _ = second
     count = len(of_kind(folder, "seed"))

@@ -1,16 +1,15 @@
 """A project outside the repository, with its own model and study, an installed `knobs`, and its MLflow pages."""
 
-import os
-import signal
 import socket
-import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import KNOBS, environment, quick
+from faults.fixtures import alive
+from faults.processes import until
+from mlflow_pages import answers, free_port, start_ui, stop
+from support import quick
 
 from knobs.record.stores.locations import StoreLocations
 from knobs.record.stores.mlflow_store import Tracker
@@ -126,30 +125,6 @@ def test_a_change_of_its_code_is_another_run_and_a_comment_is_none(project: Path
 # The pages
 
 
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def pages(project: Path, store: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    started = subprocess.Popen(
-        [str(KNOBS), "ui", "--port", str(port)],
-        cwd=project,
-        env=environment(store),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    yield started
-    if started.poll() is None:
-        os.killpg(started.pid, signal.SIGKILL)
-    started.communicate()
-
-
 def descendants(pid: int) -> set[int]:
     """Return the ids of all living descendants of a process."""
     parents: dict[int, int] = {}
@@ -174,33 +149,33 @@ def addresses_listening_on(port: int) -> set[str]:
     return {address for address, _, number in listening if int(number, 16) == port}
 
 
-def test_pages_answer_on_this_machine_and_end_with_their_command(pages: subprocess.Popen[str], port: int) -> None:
-    assert pages.stdout is not None
-    lines = [pages.stdout.readline()]
-    assert f"http://127.0.0.1:{port}" in lines[0]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
-        assert answer.status == 200
-    assert addresses_listening_on(port) == {"0100007F"}  # 127.0.0.1 alone, as the kernel writes it
-    children = descendants(pages.pid)
-    assert children
-    began = time.monotonic()
-    pages.send_signal(signal.SIGINT)
-    assert pages.wait(15) in (0, 130)
-    assert time.monotonic() - began < 12
-    for child in children:
-        assert not Path(f"/proc/{child}").exists() or _is_dead(child)
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-
-
-def _is_dead(pid: int) -> bool:
+def test_pages_and_dashboard_listen_on_this_machine_alone_and_end_with_their_command(
+    project: Path, store: Path
+) -> None:
+    port = free_port()
+    ports = (port, port + 1)
+    process, printed = start_ui(store, port, "--dashboard", cwd=project)
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+        assert f"http://127.0.0.1:{port}" in printed
+        assert f"optuna-dashboard: http://127.0.0.1:{port + 1}" in printed
+        until(lambda: all(map(answers, ports)), 30, "both servers")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+            assert answer.status == 200
+        for one in ports:
+            assert addresses_listening_on(one) == {"0100007F"}  # 127.0.0.1 alone, as the kernel writes it
+        children = descendants(process.pid)
+        assert children
+        began = time.monotonic()
+        assert stop(process) == 0
+        assert time.monotonic() - began < 12
+    finally:
+        process.terminate()
+    assert not any(map(alive, children))
+    assert not any(map(answers, ports))
 
 
-def test_a_port_in_use_is_refused(project: Path, store: Path, port: int) -> None:
+def test_a_port_in_use_is_refused(project: Path, store: Path) -> None:
+    port = free_port()
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()

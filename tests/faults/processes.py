@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from support import KNOBS, OURS, environment
+from support import KNOBS, environment, forget_knobs, forkserver
 
 WORKER = b"knobs.launch.pools.worker"
 
@@ -131,10 +130,7 @@ class Forked:
     """A function in a process forked from a server that has imported torch, MLflow and Optuna."""
 
     def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
-        os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", "pydantic", "optuna", "mlflow", "sqlalchemy", "alembic", "rich.live"])
-        self.process = context.Process(target=function, args=arguments)
+        self.process = forkserver().Process(target=function, args=arguments)
         self.process.start()
         assert self.process.pid is not None
         self.pid = self.process.pid
@@ -163,8 +159,7 @@ def _command(arguments: tuple[str, ...], project: Path, variables: dict[str, str
     os.chdir(project)
     os.environ.clear()
     os.environ.update(variables)
-    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
-        del sys.modules[name]
+    forget_knobs()
     sys.argv = [str(KNOBS), *arguments]
     from knobs.commands.main import main
 

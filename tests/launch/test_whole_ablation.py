@@ -77,7 +77,7 @@ def test_a_whole_ablation_interrupted_extended_and_quick(tmp_path: Path) -> None
     assert "4 cells, 24 runs" in dry.out
     assert not store.exists()
 
-    plain = quick("ablate", "depth", "--devices", "cpu:2", store=other, cwd=here)
+    plain = quick("ablate", "depth", "--devices", "cpu:1", store=other, cwd=here)
     assert plain.code == 0, plain.err
     launched = [str(KNOBS), "ablate", "depth", "--devices", "cpu:2"]
     with subprocess.Popen(launched, cwd=here, env=environment(store), stdout=subprocess.PIPE) as process:
@@ -105,20 +105,20 @@ def test_a_whole_ablation_interrupted_extended_and_quick(tmp_path: Path) -> None
         tested = any(name.startswith("test/") for name in run.metrics)
         assert tested == (run.tags["knobs.kind"] in ("seed", "reference"))
     cells = [run for run in everything if run.tags["knobs.kind"] == "cell"]
-    assert {(run.metrics["budget/trials"], run.metrics["budget/steps_a_trial"]) for run in cells} == {(3.0, 48.0)}
+    assert {(run.metrics["budget/trials"], run.metrics["budget/steps_per_trial"]) for run in cells} == {(3.0, 48.0)}
     seeds = {run.tags["knobs.cell"]: set() for run in cells}
     for run in everything:
         if run.tags["knobs.kind"] == "seed":
             seeds[run.tags["knobs.cell"]].add(run.tags["knobs.seed"])
     assert set(map(frozenset, seeds.values())) == {frozenset({"1000", "1001", "1002"})}
     how = {run.tags["knobs.execution"] for run in everything if run.tags["knobs.kind"] == "seed"}
-    assert how == {"population of seeds 1000,1001,1002"}
+    assert how == {"batch of seeds 1000,1001,1002"}
     seed = next(run for run in everything if run.tags.get("knobs.seed") == "1001")
     done = quick("reproduce", seed.id, store=store, cwd=here)
     assert (done.code, "identical: all" in done.out) == (0, True), done.err  # in its seed batch, as it was trained
 
     project(here, [1, 2, 3])
-    more = quick("ablate", "depth", "--devices", "cpu:2", store=store, cwd=here)
+    more = quick("ablate", "depth", "--devices", "cpu:1", store=store, cwd=here)
     assert more.code == 0, more.err
     grown = Counter(run.tags["knobs.kind"] for run in runs(store))
     assert grown == {"ablation": 1, "cell": 6, "trial": 18, "seed": 18, "reference": 1, "reproduction": 1}
@@ -148,7 +148,7 @@ def test_a_cell_whose_every_run_diverges_is_reported(tmp_path: Path) -> None:
         text = text.replace(old, new)
     path.write_text(text)
     store = tmp_path / "s"
-    done = quick("ablate", "depth", "--devices", "cpu:2", store=store, cwd=here)
+    done = quick("ablate", "depth", "--devices", "cpu:1", store=store, cwd=here)
     assert done.code in (0, 1), done.err
     mad = [run for run in runs(store) if run.tags.get("knobs.level.rate") == "mad"]
     cells = [run for run in mad if run.tags["knobs.kind"] == "cell"]

@@ -45,7 +45,7 @@ NAME, SEEDS, TRIALS = "tiny", 3, 2
 FACTORS = ["model.width", "model.activation"]
 CELLS = {"8 relu", "8 tanh", "16 relu", "16 tanh"}
 ASIDE = {"2 relu", "2 tanh"}
-ABLATE = ("ablate", NAME, "--devices", "cpu:2")
+ABLATE = ("ablate", NAME, "--devices", "cpu:1")
 
 
 @dataclass(frozen=True)

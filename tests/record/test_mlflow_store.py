@@ -11,6 +11,8 @@ from faults.processes import Forked, until
 
 from knobs import BadInputError
 from knobs.errors import StoreError
+from knobs.record.schema import Kind, Tag, has_tag
+from knobs.record.states import StateName
 from knobs.record.stores.locations import StoreLocations, without_password
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.training import CurvePoint
@@ -27,7 +29,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 @pytest.fixture
 def run(tracker: Tracker) -> str:
-    return tracker.create(tracker.experiment("e"), "a run", {"knobs.kind": "run"}, {"model.width": 7})
+    return tracker.create(tracker.experiment("e"), "a run", {Tag.KIND: Kind.RUN}, {"model.width": 7})
 
 
 def records(*steps: int) -> list[CurvePoint]:
@@ -71,7 +73,7 @@ def test_what_is_written_is_read_back(tracker: Tracker, run: str, tmp_path: Path
     tracker.upload_texts(run, {"config.json": "{}"})
     (tmp_path / "best.ckpt").write_bytes(b"weights")
     tracker.upload(run, tmp_path / "best.ckpt", "checkpoints")
-    tracker.end(run, "FINISHED", {"knobs.state": "finished"})
+    tracker.end(run, "FINISHED", {Tag.STATE: StateName.FINISHED})
     row = tracker.get(run)
     assert (row.status, row.state, row.name) == ("FINISHED", "finished", "a run")
     assert row.params == {"model.width": "7", "data.padding": "[36, 60]", **{f"model.k{i}": str(i) for i in range(250)}}
@@ -81,7 +83,7 @@ def test_what_is_written_is_read_back(tracker: Tracker, run: str, tmp_path: Path
     assert tracker.artifact(run, "config.json").read_text() == "{}"
     with pytest.raises(BadInputError, match="has no artifact nothing"):
         tracker.artifact(run, "nothing.txt")
-    tracker.reopen(run, {"knobs.state": "attempt 2"})
+    tracker.reopen(run, {Tag.STATE: "attempt 2"})
     assert (tracker.get(run).status, tracker.get(run).state) == ("RUNNING", "attempt 2")
 
 
@@ -89,11 +91,11 @@ def test_runs_are_found_by_tag_newest_first(tracker: Tracker) -> None:
     experiment = tracker.experiment("found")
     made = []
     for number in range(3):
-        made.append(tracker.create(experiment, f"r{number}", {"knobs.kind": "trial"}, {}))
+        made.append(tracker.create(experiment, f"r{number}", {Tag.KIND: Kind.TRIAL}, {}))
         time.sleep(0.005)
-    assert [row.id for row in tracker.search("tags.`knobs.kind` = 'trial'", experiment)] == made[::-1]
-    assert [row.id for row in tracker.search("tags.`knobs.kind` = 'trial'", experiment, limit=2)] == made[:0:-1]
-    assert tracker.search("tags.`knobs.kind` = 'study'", experiment) == []
+    assert [row.id for row in tracker.search(has_tag(Tag.KIND, Kind.TRIAL), experiment)] == made[::-1]
+    assert [row.id for row in tracker.search(has_tag(Tag.KIND, Kind.TRIAL), experiment, limit=2)] == made[:0:-1]
+    assert tracker.search(has_tag(Tag.KIND, Kind.STUDY), experiment) == []
     with pytest.raises(BadInputError, match="no run 'nothing'"):
         tracker.get("nothing")
 
@@ -140,13 +142,13 @@ def test_a_store_that_is_locked_for_a_while_is_waited_for(tracker: Tracker, run:
 
 
 WRITES: dict[str, Callable[[Tracker, str], object]] = {
-    "a run": lambda tracker, run: tracker.create(tracker.experiment("e"), "r", {"knobs.kind": "run"}, {"a": 1}),
+    "a run": lambda tracker, run: tracker.create(tracker.experiment("e"), "r", {Tag.KIND: Kind.RUN}, {"a": 1}),
     "an experiment": lambda tracker, run: tracker.experiment(f"new-{run}"),
     "parameters": lambda tracker, run: tracker.params(run, {"b": 1}),
     "a summary": lambda tracker, run: tracker.summary(run, {"best/a": 1.0}),
-    "tags": lambda tracker, run: tracker.tag(run, {"knobs.state": "x"}),
+    "tags": lambda tracker, run: tracker.tag(run, {Tag.STATE: "x"}),
     "a data set": lambda tracker, run: tracker.inputs(run, "toy", "f" * 64, {"file": "toy.py"}),
-    "an end": lambda tracker, run: tracker.end(run, "FINISHED", {"knobs.state": "finished"}),
+    "an end": lambda tracker, run: tracker.end(run, "FINISHED", {Tag.STATE: StateName.FINISHED}),
 }
 
 
@@ -213,7 +215,7 @@ def _start(folder: Path, ready: Path, go: Path) -> None:
     while not go.exists():
         time.sleep(0.001)
     tracker = Tracker(StoreLocations(folder, folder / "mlruns"))
-    run = tracker.create(tracker.experiment("shared"), "r", {"knobs.kind": "run"}, {})
+    run = tracker.create(tracker.experiment("shared"), "r", {Tag.KIND: Kind.RUN}, {})
     tracker.end(run, "FINISHED", {})
 
 

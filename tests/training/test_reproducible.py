@@ -21,12 +21,12 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def restored() -> Iterator[None]:
     """Other tests get their process as it was."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    benchmark, fill = torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory
+    cudnn, matmul, fill = torch.backends.cudnn, torch.backends.cuda.matmul, torch.utils.deterministic
+    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32, fill.fill_uninitialized_memory
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(strict)
-    torch.backends.cudnn.benchmark = benchmark
-    torch.utils.deterministic.fill_uninitialized_memory = fill
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32, fill.fill_uninitialized_memory = before
 
 
 def drawn() -> dict[str, float]:
@@ -52,11 +52,14 @@ def test_a_seed_fixes_the_generators_of_python_numpy_and_torch(device: torch.dev
 def test_deterministic_algorithms_are_asked_of_a_gpu_and_not_of_a_cpu(before: bool) -> None:
     for device, wanted in ((CUDA, True), (CPU, False), (CUDA, True)):
         torch.use_deterministic_algorithms(before)
-        torch.backends.cudnn.benchmark = before
+        torch.backends.cudnn.benchmark = torch.backends.cuda.matmul.allow_tf32 = before
         make_reproducible(toy_config(), device)
         assert torch.are_deterministic_algorithms_enabled() == wanted
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
-        assert device == CPU or not torch.backends.cudnn.benchmark  # it times algorithms and takes the fastest
+        if device == CUDA:
+            assert not torch.backends.cudnn.benchmark  # it times algorithms and takes the fastest
+            assert not torch.backends.cudnn.allow_tf32
+            assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_a_run_on_a_cpu_ends_the_same_whatever_was_asked_of_the_process_before(tmp_path: Path) -> None:

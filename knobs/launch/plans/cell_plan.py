@@ -106,12 +106,12 @@ class CellPlan:
         return [n for n in self.tuning.values if n < self.ablation.trials]
 
     def _plan_seeds(self) -> None:
-        """Once tuning is over, plan the seeds that the winner still needs, and set aside those of an earlier winner."""
+        """Once tuning is over, plan the seeds that the winner still needs, and set aside those of another winner."""
         if self.tuning.left > 0 or self._seeds is not None or not self._finished_trials():
             return
         best = self.tuning.best_number(self.ablation.trials)
         winner = self.tuning.configs[best]
-        recorded = {row.tags[Tag.CONFIG]: row for row in self._recorded}
+        recorded = {row.tags[Tag.CONFIG]: row for row in reversed(self._recorded)}  # the newest counts
         planned: list[PlannedRun] = []
         wanted: set[str] = set()
         for seed, members in self._batches(winner).items():
@@ -126,8 +126,11 @@ class CellPlan:
             planned.append(run if row is None else continued(run, row, self.tracker))
         self._seeds = group_batches(planned)
         for row in self._recorded:
-            if row.tags[Tag.CONFIG] not in wanted and row.tags[Tag.WINNER_TRIAL] != str(best):
+            superseded = row.tags[Tag.CONFIG] not in wanted and row.tags[Tag.WINNER_TRIAL] != str(best)
+            if superseded and Tag.SUPERSEDED not in row.tags:
                 self.tracker.tag(row.id, {Tag.SUPERSEDED: "true"})
+            elif Tag.SUPERSEDED in row.tags and not superseded:  # its winner wins again
+                self.tracker.untag(row.id, Tag.SUPERSEDED)
 
     def _seed(self, config: RunConfig, winner: int, members: tuple[int, ...]) -> PlannedRun:
         return PlannedRun(

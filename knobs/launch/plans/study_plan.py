@@ -19,12 +19,12 @@ from knobs.numbers import metric_text
 from knobs.record.knob_range import KnobRange
 from knobs.record.runs import changes_since, recorded_config
 from knobs.record.schema import Kind, Metric, MlflowTag, Tag
-from knobs.record.spaces import SpaceStore
+from knobs.record.spaces import Distributions, SpaceStore
 from knobs.record.states import STATES
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.optuna_mirror import OptunaMirror
 from knobs.record.stores.rows import Row
-from knobs.search import PendingTrial, Search, Study, finished_trial, rank_trials, rungs_from_json
+from knobs.search import PendingTrial, Search, SpaceProbe, Study, finished_trial, rank_trials, rungs_from_json
 from knobs.training import Outcome
 
 
@@ -65,9 +65,9 @@ class StudyPlan:
         self.spaces = SpaceStore(self.tracker, parent)
         waiting: dict[int, FrozenTrial] = {}
         for row in rows:
-            space = self.spaces.space(row)
-            chosen = {name: KnobRange.of(name, shape).parse(row.params[name]) for name, shape in space.items()}
             self.configs[row.trial] = recorded_config(self.tracker, row)
+            space = self._space_of(row)
+            chosen = {name: KnobRange.of(name, shape).parse(row.params[name]) for name, shape in space.items()}
             if row.ended:
                 state = STATES[row.state]
                 curve = dict(self.tracker.curve(row.id, self.study.metric))
@@ -156,6 +156,17 @@ class StudyPlan:
     def interrupted(self, planned: PlannedRun) -> None:
         """Mark the trial as WAITING in Optuna's store."""
         self.mirror.waits(self.pending[planned.label].number)
+
+    def _space_of(self, row: Row) -> Distributions:
+        """Return the space of a recorded trial. If its artifact is gone, walk the space with the trial's knobs."""
+        found = self.spaces.find(row)
+        if found is not None:
+            return found
+        probe = SpaceProbe(self.configs[row.trial].knobs())
+        self.study.space(probe, self.study.baseline)
+        if self.spaces.key(probe.seen) != row.tags[Tag.SPACE]:
+            raise BadInputError(f"the space of {self.name} does not fit its recorded trial {row.trial}")
+        return probe.seen
 
     def _complete_end(self, row: Row) -> None:
         """Complete the end of a recorded trial whose driver died there."""

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
 from knobs.errors import BadInputError, StoreError
 from knobs.record.stores.locations import StoreLocations, without_password
 from knobs.record.stores.locks import file_lock
 from knobs.record.stores.mlflow_internals import TABLES, is_of_other_version, shorten_waits, sqlite_uri
-from knobs.record.stores.retry import SLICE_SECONDS, is_busy, retry
+from knobs.record.stores.retry import PATIENCE_AT_OPENING, SLICE_SECONDS, is_busy, retry
 
 
 def create_database(places: StoreLocations) -> None:
@@ -73,7 +74,18 @@ def open_client(uri: str, shown: str) -> MlflowClient:
 
     `shown` is the address as users may see it.
     """
+    if not uri.startswith(("sqlite:", "http:", "https:")):
+        retry(lambda: _connect(uri), (OperationalError,), PATIENCE_AT_OPENING)
     return retry(lambda: _open_client(uri, shown), (MlflowException, OperationalError))
+
+
+def _connect(uri: str) -> None:
+    """Connect once. MLflow itself tries for 100 s, even with a wrong password, and handles no signal meanwhile."""
+    engine = create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def _open_client(uri: str, shown: str) -> MlflowClient:

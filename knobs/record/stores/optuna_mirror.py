@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from knobs.errors import StoreError
 from knobs.record.stores.locations import StoreLocations, without_password
 from knobs.record.stores.locks import file_lock
-from knobs.record.stores.retry import is_busy, retry
+from knobs.record.stores.retry import PATIENCE, PATIENCE_AT_OPENING, is_busy, retry
 from knobs.search import PendingTrial, Study
 from knobs.search.optuna_internals import trial_id, write_curve
 
@@ -116,7 +116,8 @@ class OptunaMirror:
 
     def _open_or_replace(self) -> optuna.storages.RDBStorage:
         try:
-            return retry(lambda: _storage(self.url), (_Busy,))
+            patience = PATIENCE_AT_OPENING if self.places.storage else PATIENCE
+            return retry(lambda: _storage(self.url), (_Busy,), patience)
         except (sqlalchemy.exc.DatabaseError, RuntimeError, AssertionError):
             if not self._set_aside():
                 raise

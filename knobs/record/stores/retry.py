@@ -17,6 +17,9 @@ T = TypeVar("T")
 PATIENCE = float(os.environ.get("KNOBS_STORE_PATIENCE", "120"))
 """Seconds to wait for a busy store."""
 
+PATIENCE_AT_OPENING = min(10.0, PATIENCE)
+"""Seconds to wait until a server's database opens: it may be away, but its address or password may also be wrong."""
+
 PATIENCE_AFTER_SIGNAL = 2.0
 """Seconds to wait for busy stores, all waits together, once a signal has arrived."""
 
