@@ -50,7 +50,7 @@ def network_size(config: RunConfig, what: Literal["parameters", "compute"]) -> i
     from torch.utils.flop_counter import FlopCounterMode
 
     spec = config.data.spec()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         network = config.model.build(spec).eval()
     if what == "parameters":
         return sum(p.numel() for p in network.parameters() if p.requires_grad)

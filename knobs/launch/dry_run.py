@@ -41,7 +41,7 @@ def seconds_per_step(cell: Cell) -> float:
 
     config, spec = cell.config, cell.config.data.spec()
     torch.set_num_threads(config.training.threads)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         network = config.model.build(spec)
         x = torch.randn(config.data.batch_size, *spec.shape) * (not spec.tokens)
     labels, steps = spec.task == "multiclass", spec.shape[: int(spec.per_step)]

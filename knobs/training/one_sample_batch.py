@@ -28,7 +28,7 @@ def check_one_sample_batch(config: RunConfig) -> None:
         return
     spec = config.data.spec()
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
             network = config.model.build(spec).train()
             with refuse_one_sample_batch_norm(config, network):
                 network(torch.zeros(1, *spec.shape))

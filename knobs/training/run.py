@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Trainer
+from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from knobs.config import RunConfig
 from knobs.data.in_memory import float_type
@@ -88,7 +89,7 @@ def fit_learner(learner: Learner, data: InMemoryData, device: torch.device) -> N
     if data.intervals_left() > 0:
         one_sample = data.batch_size == 1
         with refuse_one_sample_batch_norm(learner.config, learner.network) if one_sample else nullcontext():
-            _trainer(device, data.intervals_left()).fit(learner, datamodule=data)
+            _trainer(learner.trained[0].device, data.intervals_left()).fit(learner, datamodule=data)
 
 
 def restore_checkpoint(monitor: RunMonitor, device: torch.device) -> None:
@@ -123,6 +124,7 @@ def _trainer(device: torch.device, intervals: int) -> Trainer:
         max_epochs=intervals,
         accelerator=device_kind(device.type).accelerator,
         devices=1,
+        strategy=SingleDeviceStrategy(device),  # by default, Lightning trains accelerators of others on the CPU
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
