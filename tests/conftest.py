@@ -10,6 +10,23 @@ from knobs import discover
 discover.activate(Path(__file__).resolve().parent.parent)
 
 
+LONGEST = ("faults", "reports", "end to end", "ui", "ui_ablation")
+"""Groups of tests that take minutes. They start first, so that no worker is left with one of them at the end."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Minutes before seconds, so that the last worker is not left with the longest tests."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Group the slow tests of each file, because they share expensive fixtures. Long groups run first, quick tests last.
+
+    One worker runs all tests of a group (`--dist loadgroup`).
+    """
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+    def rank(item: pytest.Item) -> tuple[bool, int]:
+        mark = item.get_closest_marker("xdist_group")
+        group = mark.args[0] if mark else ""
+        return item.get_closest_marker("slow") is None, LONGEST.index(group) if group in LONGEST else len(LONGEST)
+
+    items.sort(key=rank)

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,11 +67,6 @@ ablation = Ablation(
 '''  # fmt: skip
 
 
-def whole(test: Callable[..., None]) -> Callable[..., None]:
-    """Mark a test that needs the finished ablation: it is slow, and all of them share one ablation."""
-    return pytest.mark.slow(pytest.mark.xdist_group("derived")(test))
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one finished ablation."""
@@ -85,7 +79,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@whole
+@pytest.mark.slow
 def test_what_is_read_is_recorded_with_every_seed(project: Path) -> None:
     tracker = Tracker(StoreLocations(project, project / "mlruns"))
     rows = tracker.search("tags.`knobs.kind` = 'seed'", tracker.experiment("readings"))
@@ -98,7 +92,7 @@ def test_what_is_read_is_recorded_with_every_seed(project: Path) -> None:
     assert all(math.isfinite(row.metrics["mean/derived/left"]) for row in cells)
 
 
-@whole
+@pytest.mark.slow
 def test_verdicts_and_the_report(project: Path) -> None:
     done = quick("report", "readings", store=project / "mlruns", cwd=project)
     assert done.code == 0, done.err
@@ -121,7 +115,7 @@ def test_verdicts_and_the_report(project: Path) -> None:
     assert found["numbers"]
 
 
-@whole
+@pytest.mark.slow
 def test_a_seed_is_trained_again_to_the_bit(project: Path) -> None:
     tracker = Tracker(StoreLocations(project, project / "mlruns"))
     row = tracker.search("tags.`knobs.kind` = 'seed'", tracker.experiment("readings"))[0]

@@ -14,7 +14,7 @@ from support import quick
 from knobs.record.stores.locations import StoreLocations
 from knobs.record.stores.mlflow_store import Tracker
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("own project")]
+pytestmark = pytest.mark.slow
 
 MODEL = '''"""Polynomial: linear in the powers of its inputs."""
 

@@ -14,7 +14,7 @@ from support import ROOT, environment
 
 from knobs import Study, discover, provenance
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.slow
 
 STUDY = "mnist1d_mlp"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import Done, quick
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("unwritable stores")]
+pytestmark = pytest.mark.slow
 
 RUN = ("run", "mnist1d_mlp", "--training.max_steps", "60", "--training.val_every", "10", "--devices", "cpu:1")
 

@@ -146,11 +146,9 @@ def held(shared: Held) -> Held:
 
 
 slow = pytest.mark.slow
-contract = pytest.mark.xdist_group("pool contract")
 
 
 @slow
-@contract
 def test_a_worker_becomes_ready_and_reports_its_environment(held: Held) -> None:
     assert held.worker.ready
     assert held.worker.label == "cpu:0"
@@ -159,7 +157,6 @@ def test_a_worker_becomes_ready_and_reports_its_environment(held: Held) -> None:
 
 
 @slow
-@contract
 def test_an_idle_worker_sends_beats_and_wait_ends_in_time(held: Held) -> None:
     beats: list[Any] = []
     deadline = time.monotonic() + 30
@@ -171,7 +168,6 @@ def test_an_idle_worker_sends_beats_and_wait_ends_in_time(held: Held) -> None:
 
 
 @slow
-@contract
 def test_a_job_gives_points_in_order_and_then_its_outcome(held: Held) -> None:
     held.train(held.job(CONFIG, "whole", read_test=True))
     *points, end = held.until(RunEnded)
@@ -186,7 +182,6 @@ def test_a_job_gives_points_in_order_and_then_its_outcome(held: Held) -> None:
 
 
 @slow
-@contract
 def test_the_members_of_a_seed_batch_end_one_by_one(held: Held) -> None:
     seeds = (3, 4)
     jobs = [held.job(CONFIG.with_knobs({"seed": seed}), f"seed {seed}", batch_seeds=seeds) for seed in seeds]
@@ -196,7 +191,6 @@ def test_the_members_of_a_seed_batch_end_one_by_one(held: Held) -> None:
 
 
 @slow
-@contract
 def test_a_run_whose_code_fails_is_an_outcome_and_the_worker_lives(held: Held) -> None:
     held.train(held.job(CONFIG, "other data", fingerprint="f00d"))
     (end,) = held.until(RunEnded)
@@ -207,7 +201,6 @@ def test_a_run_whose_code_fails_is_an_outcome_and_the_worker_lives(held: Held) -
 
 
 @slow
-@contract
 def test_pruning_questions_are_answered_and_a_no_ends_the_run_as_pruned(held: Held) -> None:
     held.train(held.job(CONFIG, "asks", pruning_metric="val/loss"))
     for step in (5, 10):
@@ -221,7 +214,6 @@ def test_pruning_questions_are_answered_and_a_no_ends_the_run_as_pruned(held: He
 
 
 @slow
-@contract
 def test_stop_saves_a_checkpoint_from_which_another_worker_continues_to_the_same_bits(held: Held) -> None:
     config = CONFIG.with_knobs({"training.max_steps": 3000, "training.val_every": 500})
     held.train(held.job(config, "stopped"))
@@ -246,7 +238,6 @@ def test_stop_saves_a_checkpoint_from_which_another_worker_continues_to_the_same
 
 
 @slow
-@contract
 def test_a_killed_worker_is_lost_with_its_signal_after_its_last_message(held: Held) -> None:
     held.train(held.job(LONG, "killed"))
     points = held.until(NewPoint)
@@ -268,7 +259,6 @@ def test_a_killed_worker_is_lost_with_its_signal_after_its_last_message(held: He
 
 
 @slow
-@contract
 def test_a_worker_that_gets_a_signal_saves_its_run_and_takes_no_more_work(held: Held) -> None:
     held.train(held.job(LONG, "told to go"))
     held.until(NewPoint)
@@ -282,7 +272,6 @@ def test_a_worker_that_gets_a_signal_saves_its_run_and_takes_no_more_work(held: 
 
 
 @slow
-@contract
 def test_a_silent_worker_is_lost(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held.engine.silence, 4.0)
     pid = held.pid
@@ -298,7 +287,6 @@ def test_a_silent_worker_is_lost(held: Held, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @slow
-@contract
 def test_a_device_whose_workers_do_not_start_is_left_out_after_three_tries(held: Held, tmp_path: Path) -> None:
     good, broken = Device("cpu:0", "cpu", {"KNOBS_DEVICE": "cpu"}), Device("cpu:1", "cpu", BROKEN)
     pool = held.engine.start([good, broken], tmp_path)
@@ -316,7 +304,6 @@ def test_a_device_whose_workers_do_not_start_is_left_out_after_three_tries(held:
 
 
 @slow
-@contract
 def test_the_last_device_whose_workers_do_not_start_is_an_error(held: Held, tmp_path: Path) -> None:
     pool = held.engine.start([Device("cpu:0", "cpu", BROKEN)], tmp_path)
     replaced = 0
@@ -340,7 +327,6 @@ def test_the_last_device_whose_workers_do_not_start_is_an_error(held: Held, tmp_
 
 
 @slow
-@contract
 def test_a_dropped_worker_is_gone_and_close_leaves_no_process(held: Held, tmp_path: Path) -> None:
     pool = held.engine.start(parse_devices("cpu:3"), tmp_path)
     first, second, third = pool.workers
