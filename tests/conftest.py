@@ -16,7 +16,7 @@ LONGEST = ("faults", "reports", "end to end", "ui", "ui_ablation")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the slow tests of each file, because they share expensive fixtures. Long groups run first, quick tests last.
+    """Group the slow tests of each file: they share expensive fixtures. Long groups run first, quick tests last.
 
     One worker runs all tests of a group (`--dist loadgroup`).
     """
