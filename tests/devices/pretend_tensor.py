@@ -145,7 +145,8 @@ def run(func: Any, args: Any, kwargs: Any) -> Any:
     strangers: list[Tensor] = []
     plain = [_plain(value, mine, strangers) for value in args]
     named = {key: _plain(value, mine, strangers) for key, value in kwargs.items()}
-    if strangers and name not in ("copy_", "_to_copy"):
+    mixed_in_place = func._schema.is_mutable and isinstance(args[0], Tensor) and not isinstance(args[0], PretendTensor)
+    if (strangers or mixed_in_place) and name not in ("copy_", "_to_copy"):
         card.refuse(RuntimeError(f"Expected all tensors to be on the same device, but {name} got {NAME}:0 and cpu"))
     to_cpu = name == "copy_" and not isinstance(args[0], PretendTensor)
     to_cpu |= name == "_to_copy" and bool(mine) and _type(kwargs.get("device")) == "cpu"
