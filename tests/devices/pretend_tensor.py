@@ -138,6 +138,8 @@ class PretendTensor(torch.Tensor):
 
 def run(func: Any, args: Any, kwargs: Any) -> Any:
     """Run an operator of the card on the CPU."""
+    if func.overloadpacket.__name__ == "to":
+        return func.decompose(*args, **kwargs)  # in inference mode, torch leaves it whole
     name = func.overloadpacket.__name__
     card.check(name)
     card.counted[name] += 1
