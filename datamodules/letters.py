@@ -101,7 +101,7 @@ class Letters(DataConfig):
         tokens = [ALPHABET.index(character) for character in PROMPT]
         for _ in range(SAMPLED):
             window = torch.tensor(tokens[-self.steps :], dtype=torch.float32, device=device).view(1, -1, 1)
-            scores = network(window)[0, :, -1].double().cpu() / TEMPERATURE
+            scores = network(window)[0, :, -1].cpu().double() / TEMPERATURE
             tokens.append(int(torch.multinomial(scores.softmax(0), 1, generator=random)))
         return "".join(ALPHABET[token] for token in tokens)
 

@@ -138,6 +138,8 @@ class PretendTensor(torch.Tensor):
 
 def run(func: Any, args: Any, kwargs: Any) -> Any:
     """Run an operator of the card on the CPU."""
+    if func.overloadpacket.__name__ == "to":
+        return func.decompose(*args, **kwargs)  # in inference mode, torch leaves it whole
     name = func.overloadpacket.__name__
     card.check(name)
     card.counted[name] += 1
@@ -145,7 +147,8 @@ def run(func: Any, args: Any, kwargs: Any) -> Any:
     strangers: list[Tensor] = []
     plain = [_plain(value, mine, strangers) for value in args]
     named = {key: _plain(value, mine, strangers) for key, value in kwargs.items()}
-    if strangers and name not in ("copy_", "_to_copy"):
+    mixed_in_place = func._schema.is_mutable and isinstance(args[0], Tensor) and not isinstance(args[0], PretendTensor)
+    if (strangers or mixed_in_place) and name not in ("copy_", "_to_copy"):
         card.refuse(RuntimeError(f"Expected all tensors to be on the same device, but {name} got {NAME}:0 and cpu"))
     to_cpu = name == "copy_" and not isinstance(args[0], PretendTensor)
     to_cpu |= name == "_to_copy" and bool(mine) and _type(kwargs.get("device")) == "cpu"

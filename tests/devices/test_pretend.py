@@ -33,6 +33,7 @@ QUICK = {"mnist1d_mlp", "credit_mlp", "linear_regression"}
 def healthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the pretend device known for one test, and restore torch's flags."""
     monkeypatch.setattr("knobs.devices.slots.KINDS", list(KINDS))
+    monkeypatch.setattr("knobs.training.monitor.CHECKPOINT_SECONDS", 1e9)  # a checkpoint makes the host wait
     pretend.install()
     card.reset()
     deterministic = torch.are_deterministic_algorithms_enabled()
@@ -189,6 +190,21 @@ def test_a_checkpoint_written_there_continues_on_the_cpu(tmp_path: Path) -> None
     assert load_checkpoint(best.checkpoint)["step"] == best.best_step
 
 
+def test_a_checkpoint_is_evaluated_there(tmp_path: Path) -> None:
+    config = toy_config(model__dropout=0.5)
+    trained = train(config, tmp_path / "run")
+    job = TrainJob(
+        run="r",
+        config=config.to_json(),
+        folder=tmp_path / "again",
+        cache=tmp_path / "cache",
+        evaluate_checkpoint=trained.checkpoint,
+    )
+    outcome = run_job(job, Listener(), torch.device(NAME))
+    assert outcome.state == "finished", outcome.message
+    assert outcome.summary == {name: value for name, value in trained.summary.items() if name.startswith("test/")}
+
+
 def test_out_of_memory_ends_the_run_and_leaves_the_device_usable(tmp_path: Path) -> None:
     before = card.bytes
     whole = train(toy_config(), tmp_path / "whole")
@@ -225,13 +241,14 @@ def test_an_error_that_stays_says_who_caused_it(message: str, blamed: str, opera
 
 
 def test_an_error_of_the_device_while_a_checkpoint_is_written_is_no_error_of_the_disk(tmp_path: Path) -> None:
-    class Broken(Listener):
-        @property
-        def stopping(self) -> bool:
-            card.poison = "error: device-side assert triggered" if self.steps > 7 else ""
-            return super().stopping
+    listener = Listener(stop_at=8)
 
-    outcome = train(toy_config(), tmp_path / "run", Broken(stop_at=8))
+    def fail(name: str) -> None:
+        if name == "_to_copy" and listener.steps > 8:
+            card.poison = "error: device-side assert triggered"
+
+    card.before = fail
+    outcome = train(toy_config(), tmp_path / "run", listener)
     assert (outcome.state, outcome.lasting_failure) == ("failed", "config")
 
 
