@@ -141,7 +141,7 @@ def with_optimizer(name: str, *, extras: bool) -> RunConfig:
     return dataclasses.replace(config, optimizer=discover.config_class("optimizers", name, OptimizerConfig)())
 
 
-@pytest.mark.parametrize("extras", [False, True])
+@pytest.mark.parametrize("extras", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("optimizer", discover.files("optimizers"))
 def test_the_host_waits_at_validations_only(optimizer: str, extras: bool, tmp_path: Path) -> None:
     config = with_optimizer(optimizer, extras=extras)
