@@ -67,7 +67,7 @@ def test_a_worker_killed_one_stopped_and_some_told_to_end(undisturbed: Undisturb
     audit("quick", project=undisturbed.project, store=store, want=undisturbed.want)
     one, other = reading.trials(store, "quick")[:2]
     for run in (one, other):
-        assert run.tags["knobs.deaths"] == "1", "being told to end is not a death"
+        assert run.tags["knobs.lost_workers"] == "1", "ending on request is no loss"
         assert int(run.tags["knobs.attempt"]) >= 2
         assert "continued from step" in log_of(run)
     assert int(one.tags["knobs.attempt"]) + int(other.tags["knobs.attempt"]) >= 5
@@ -100,7 +100,7 @@ def test_four_deaths_and_a_trial_is_lost_but_the_drivers_own_do_not_count(
     kill(first, 1)
     until(lambda: trains(first, attempt="2"), what="attempt 2")
     (doomed,) = reading.trials(store, "quick")
-    assert doomed.tags["knobs.deaths"] == "1"
+    assert doomed.tags["knobs.lost_workers"] == "1"
     first.process.kill()
     first.wait()
     until(lambda: not list(workers_of(store)), 5, "workers to end by themselves")
@@ -110,7 +110,7 @@ def test_four_deaths_and_a_trial_is_lost_but_the_drivers_own_do_not_count(
     ended(second)
     audit_quiet(store, "quick")
     lost, other = reading.trials(store, "quick")
-    assert (lost.id, lost.state, lost.tags["knobs.deaths"], other.state) == (doomed.id, "lost", "4", "finished")
+    assert (lost.id, lost.state, lost.tags["knobs.lost_workers"], other.state) == (doomed.id, "lost", "4", "finished")
     assert "signal 9" in lost.tags["knobs.message"]
     assert [trial.state for trial in reading.optuna_trials(store, "quick")] == ["FAIL", "COMPLETE"]
 

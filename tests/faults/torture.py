@@ -188,4 +188,4 @@ def _hurt(store: Path) -> bool:
     if not (store / "mlflow.db").exists():
         return False
     unfinished = [run for run in reading.runs(store) if run.status == "RUNNING" or run.state == "interrupted"]
-    return any(int(run.tags.get("knobs.deaths", "0")) >= 3 for run in unfinished)
+    return any(int(run.tags.get("knobs.lost_workers", "0")) >= 3 for run in unfinished)
