@@ -24,6 +24,8 @@ FILES = discover.files("experiments", ROOT)
 STEPS = 2
 QUICK = {"linear_regression", "nyse_volume"}
 """Ablations whose cells are trained in the quick part too."""
+TAKES_SECONDS = {"autocomplete", "credit_default"}
+"""Ablations whose references take seconds to compute. The quick part leaves them out."""
 
 
 @functools.cache
@@ -77,7 +79,9 @@ def test_the_winner_of_a_cell_can_be_any_of_its_trials(name: str) -> None:
         config.model.build(spec)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in TAKES_SECONDS else ()) for name in FILES]
+)
 def test_an_ablation_can_be_decided(name: str) -> None:
     ablation = loaded(name)
     assert ablation.question.endswith("?")
