@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from knobs import discover as _discover
+from knobs.code.imported import install_noting_finder as _install_noting_finder
 from knobs.public import HOMES as _HOMES
 
 if TYPE_CHECKING:
@@ -60,4 +60,4 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_MODULE_OF[name]), name)
 
 
-_discover.install_finder()
+_install_noting_finder()

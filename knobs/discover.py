@@ -12,7 +12,6 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -53,30 +52,31 @@ def project_root(start: Path | None = None) -> Path:
     return here
 
 
-class _ContentFinder:
-    """Imports the content folders as packages that search the project first and the shipped files second."""
+def find_content(name: str) -> ModuleSpec | None:
+    """Return the spec of a content folder as a package that searches the project first and the shipped files second.
+
+    Return None if neither has such a folder.
+    """
+    search = _search_path(name)
+    if not search:
+        return None
+    init = Path(search[0]) / "__init__.py"
+    if init.is_file():  # the project's own package code runs
+        return spec_from_file_location(name, init, submodule_search_locations=search)
+    spec = ModuleSpec(name, None, is_package=True)
+    spec.submodule_search_locations = search
+    return spec
+
+
+class _Active:
+    """The project whose content this process imports."""
 
     root: Path | None = None
-
-    @classmethod
-    def find_spec(cls, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> Any:
-        """Return the spec of a content package; None for every other module."""
-        if name not in FOLDERS:
-            return None
-        search = _search_path(name)
-        if not search:
-            return None
-        init = Path(search[0]) / "__init__.py"
-        if init.is_file():  # the project's own package code runs
-            return spec_from_file_location(name, init, submodule_search_locations=search)
-        spec = ModuleSpec(name, None, is_package=True)
-        spec.submodule_search_locations = search
-        return spec
 
 
 def current_root() -> Path:
     """Return the project whose content this process imports."""
-    return _ContentFinder.root or project_root()
+    return _Active.root or project_root()
 
 
 def _search_path(folder: str) -> list[str]:
@@ -85,15 +85,9 @@ def _search_path(folder: str) -> list[str]:
     return [str(base / folder) for base in bases if (base / folder).is_dir()]
 
 
-def install_finder() -> None:
-    """Make `from models.mlp import MLP` work in this process. Called when `knobs` is imported."""
-    if _ContentFinder not in sys.meta_path:
-        sys.meta_path.insert(0, _ContentFinder)
-
-
 def activate(root: Path) -> None:
     """Import content for the project at `root` from now on, and forget content that was imported for another one."""
-    _ContentFinder.root = root
+    _Active.root = root
     for folder in FOLDERS:
         if folder in sys.modules and list(getattr(sys.modules[folder], "__path__", [])) == _search_path(folder):
             continue

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from knobs import discover
+from knobs.code import code_hash
 from knobs.config import SPLITS, Split, Splits
 from knobs.data.files_read import LoadedArrays, file_hash, load_arrays
 from knobs.errors import BadInputError, StoreError
-from knobs.provenance import code_hash
 
 if TYPE_CHECKING:
     from knobs.config import DataConfig

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knobs.code import Reads
 from knobs.config import RunConfig
 from knobs.errors import BadInputError, nearest
 from knobs.record.curves import Curves, first_difference, values_hash
-from knobs.record.runs import RecordedRun, RunReader, recorded_config
+from knobs.record.runs import RecordedRun, RunReader, recorded_config, recorded_reads
 from knobs.record.schema import RECEIPTS_VERSION, Artifact, Metric, Tag, is_test
 from knobs.record.states import STATES, StateName
 from knobs.record.stores.mlflow_store import Tracker
@@ -43,6 +44,8 @@ class Original:
     read_test: bool
     facts: dict[str, str]
     """One text per tag in `FACTS`; empty if unknown."""
+    reads: Reads
+    """What its training read besides its data; receipts hold nothing of it."""
     packages: dict[str, str]
     """Versions by name; empty if they were not kept."""
     curves: Curves
@@ -88,6 +91,7 @@ def original_from_store(tracker: Tracker, row: Row) -> Original:
         experiment=next((name for name in names if name), "runs"),
         read_test=any(map(is_test, row.metrics)),
         facts={tag: run.tag(tag) for tag in FACTS},
+        reads=recorded_reads(tracker, run.trained),
         packages=json.loads(packages) if packages else {},
         curves=run.curves,
         values_hash=values_hash(run.curves),
@@ -136,6 +140,7 @@ def _original_from_receipt(key: str, config: dict[str, Any], receipts: dict[str,
         experiment=receipts["name"],
         read_test=any(map(is_test, receipt["single"])),
         facts={tag: str(receipt.get(name, "")) for tag, name in FACTS.items()},
+        reads=Reads(),
         packages=receipts["packages"].get(receipt["packages"], {}),
         curves={name: [(step, value)] for name, value in receipt["single"].items()},
         values_hash=receipt["values"],

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from knobs import discover, provenance, signals
+from knobs.code import training_code_hash
 from knobs.config import monitored
 from knobs.data import prepare
 from knobs.devices import available_cpus, device_kind
@@ -102,7 +103,7 @@ def _changed_circumstances(original: Original, driver: Driver, threads: int | No
     environment, recorded = driver.environment(), original.facts
     with signals.let_through():  # preparing a data set may take long
         fingerprint = prepare(original.config.data, driver.tracker.places.cache)
-    code = provenance.training_code_hash(original.config.content())
+    code = training_code_hash(original.config.content())
     now = {
         Tag.CODE: ("code of engine, model or data set", code),
         Tag.DATA: ("data", fingerprint),
@@ -118,6 +119,8 @@ def _changed_circumstances(original: Original, driver: Driver, threads: int | No
     ]
     if recorded[Tag.CODE] and recorded[Tag.CODE] != code:
         lines.append(f"  the recorded code is that of commit {recorded[Tag.COMMIT][:12]}")
+    if changed_read := original.reads.difference():
+        lines.append(f"differs: {changed_read}, which the training reads")
     if changed := _changed_packages(original.packages):
         more = f" and {len(changed) - MOST_PACKAGES} more" if len(changed) > MOST_PACKAGES else ""
         lines.append(f"differs: packages: {', '.join(changed[:MOST_PACKAGES])}{more}")

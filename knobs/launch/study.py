@@ -63,7 +63,7 @@ def launch_study(
         parent = open_study(tracker, name, study, fresh=session.fresh)
         definition = definition_to_json(define_study(name, study, about, total))
         tracker.upload_texts(parent.id, {Artifact.DEFINITION: definition})
-        driver.fresh = Tag.FRESH in parent.tags
+        driver.opener.fresh = Tag.FRESH in parent.tags
         tracker.tag(parent.id, {Tag.COMMAND: command})
         publish_pages(tracker, name)
         state = StateName.INTERRUPTED

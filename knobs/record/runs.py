@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from knobs import provenance
+from knobs.code import Reads, training_code_hash
 from knobs.config import KINDED, RunConfig
 from knobs.data import cached_fingerprint
 from knobs.errors import BadInputError
@@ -64,9 +64,17 @@ def content_of(row: Row) -> list[str]:
 
 def changes_since(row: Row, config: RunConfig, tracker: Tracker) -> list[str]:
     """Return how a recorded run was trained differently from now: `by other code`, `on other data`."""
-    found = ["by other code"] if row.tags.get(Tag.CODE) != provenance.training_code_hash(content_of(row)) else []
+    found = ["by other code"] if row.tags.get(Tag.CODE) != training_code_hash(content_of(row)) else []
+    if recorded_reads(tracker, row).difference():
+        found.append("with other files or environment variables")
     now = cached_fingerprint(config.data, tracker.places.cache)
     return [*found, "on other data"] if now and row.tags.get(Tag.DATA) != now else found
+
+
+def recorded_reads(tracker: Tracker, row: Row) -> Reads:
+    """Return what a run read besides its data; nothing if it read nothing."""
+    text = tracker.text(row, Artifact.READS) if Tag.READS in row.tags else None
+    return Reads.from_json(text) if text else Reads()
 
 
 class RunReader:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from knobs.code import Reads
+
 State = Literal["finished", "pruned", "diverged", "out_of_memory", "interrupted", "unsaved", "failed", "lost"]
 """How a training ends. unsaved: its checkpoint could not be written, which is the disk's failure and not the run's."""
 
@@ -24,6 +26,8 @@ class TrainJob:
     """Folder of this machine's prepared data sets."""
     fingerprint: str = ""
     """Fingerprint of the arrays to train on. Empty: the data set's current arrays."""
+    code: str = ""
+    """Hash of the code that the run is recorded under. Empty: the worker's code, whatever it is."""
     resume: tuple[Path, ...] = ()
     """Checkpoints of earlier attempts, the furthest first. If one is damaged, the next is used."""
     batch_seeds: tuple[int, ...] = ()
@@ -62,6 +66,8 @@ class Outcome:
     """The chosen weights; if interrupted, the checkpoint to continue from."""
     environment: dict[str, str] = field(default_factory=dict)
     """Facts that could change a bit: torch's version, instruction set, device, threads, flags."""
+    reads: Reads = field(default_factory=Reads)
+    """What the training read besides its data."""
     log: str = ""
     """The worker's log of this run: warnings, checkpoints, a traceback."""
     curves_svg: str = ""

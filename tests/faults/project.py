@@ -1,4 +1,4 @@
-"""A small project outside the repository: studies of short trials. `SLOW` sets their speed."""
+"""A small project outside the repository: studies of short trials. `KNOBS_SLOW` sets their speed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from knobs import DataSpec
 
-SECONDS = float(os.environ.get("SLOW", "0"))
+SECONDS = float(os.environ.get("KNOBS_SLOW", "0"))
 
 
 @part
 class Slow(MLP):
-    """`SLOW` is seconds for each forward pass."""
+    """`KNOBS_SLOW` is seconds for each forward pass."""
 
     def build(self, spec: DataSpec) -> nn.Module:
         """Wait, then compute."""

@@ -16,7 +16,7 @@ from faults.torture import Torture
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
-SLOW = {"SLOW": "0.006"}
+SLOW = {"KNOBS_SLOW": "0.006"}
 """With this a trial takes about three seconds."""
 
 
@@ -50,7 +50,7 @@ def test_two_doubled_random_signals(undisturbed: Undisturbed, tmp_path: Path) ->
 def test_a_worker_killed_one_stopped_and_some_told_to_end(undisturbed: Undisturbed, tmp_path: Path) -> None:
     store = tmp_path / "store"
     scratch = store / "scratch"
-    quick: dict[str, Any] = {"KNOBS_WORKER_SILENCE": "3", "SLOW": "0.01"}
+    quick: dict[str, Any] = {"KNOBS_WORKER_SILENCE": "3", "KNOBS_SLOW": "0.01"}
     study = fork(*STUDY, "--devices", "cpu:2", project=undisturbed.project, store=store, **quick)
     until(lambda: len({path.parent for path in scratch.glob("*/attempt-1/step-*")}) == 2, what="two trials")
     killed, stopped = study.workers()

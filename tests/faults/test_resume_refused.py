@@ -15,7 +15,7 @@ from faults.processes import fork, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
-MODEL = '''"""A linear map, as slow as `SLOW` says."""
+MODEL = '''"""A linear map, as slow as `KNOBS_SLOW` says."""
 
 import os
 import time
@@ -38,7 +38,7 @@ class Mine(ModelConfig):
 
 class Wait(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        time.sleep(float(os.environ.get("SLOW", "0")))
+        time.sleep(float(os.environ.get("KNOBS_SLOW", "0")))
         return SCALE * x
 '''
 TABLE = '''"""Rows of a file."""
@@ -110,7 +110,7 @@ class Launched:
 
     def interrupt(self) -> None:
         """Launch it, and end it once there is a checkpoint."""
-        first = fork(*self.arguments, project=self.project, store=self.store, SLOW="0.01")
+        first = fork(*self.arguments, project=self.project, store=self.store, KNOBS_SLOW="0.01")
         until(lambda: trains(first) or not first.alive, what="a checkpoint")
         os.kill(first.process.pid, signal.SIGTERM)
         ended(first, 143)

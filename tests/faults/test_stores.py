@@ -29,7 +29,7 @@ SECRET = "planted-5ecret-9f"
 
 def test_simultaneous_first_starts_of_one_study_twice_and_of_another(undisturbed: Undisturbed, tmp_path: Path) -> None:
     project, store = undisturbed.project, tmp_path / "store"
-    one, two = (fork(*COMMAND, project=project, store=store, SLOW="0.006") for _ in range(2))
+    one, two = (fork(*COMMAND, project=project, store=store, KNOBS_SLOW="0.006") for _ in range(2))
     other = fork("study", "memory", "--trials", "4", "--devices", "cpu:1", project=project, store=store)
     until(lambda: not (one.alive and two.alive), what="one of the two to be refused")
     winner, refused = (two, one) if two.alive else (one, two)
@@ -73,7 +73,7 @@ def test_optunas_store_is_rebuilt(undisturbed: Undisturbed, tmp_path: Path) -> N
 
 def test_a_write_lock_of_somebody_else_costs_only_time(undisturbed: Undisturbed, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    study = fork(*COMMAND, project=undisturbed.project, store=store, SLOW="0.006")
+    study = fork(*COMMAND, project=undisturbed.project, store=store, KNOBS_SLOW="0.006")
     until(lambda: trains(study), what="training")
     with closing(sqlite3.connect(store / "mlflow.db", timeout=30)) as db:
         db.execute("begin immediate")
@@ -86,7 +86,7 @@ def test_a_write_lock_of_somebody_else_costs_only_time(undisturbed: Undisturbed,
 
 def test_ctrl_c_while_somebody_else_holds_a_write_lock(undisturbed: Undisturbed, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    study = fork(*COMMAND, project=undisturbed.project, store=store, SLOW="0.006")
+    study = fork(*COMMAND, project=undisturbed.project, store=store, KNOBS_SLOW="0.006")
     until(lambda: trains(study), what="training")
     with closing(sqlite3.connect(store / "mlflow.db", timeout=30)) as db:
         db.execute("begin immediate")
@@ -204,7 +204,7 @@ def test_a_team_on_postgresql_and_its_password(undisturbed: Undisturbed, tmp_pat
     with postgres.server(SECRET) as address:
         shared = {"MLFLOW_TRACKING_URI": f"{address}/postgres"}
         command = (*COMMAND, "--storage", f"{address}/template1")
-        first = fork(*command, project=project, store=store, SLOW="0.006", **shared)
+        first = fork(*command, project=project, store=store, KNOBS_SLOW="0.006", **shared)
         until(lambda: trains(first), what="training")
         os.kill(first.process.pid, signal.SIGTERM)
         outputs = [ended(first, 143), ended(fork(*command, project=project, store=store, **shared))]

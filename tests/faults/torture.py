@@ -61,7 +61,7 @@ class Torture:
 
     def start(self, store: Path) -> Launch:
         """Start the study."""
-        return self.start_command(*self.arguments, project=self.project, store=store, SLOW=self.slow)
+        return self.start_command(*self.arguments, project=self.project, store=store, KNOBS_SLOW=self.slow)
 
     def undisturbed(self) -> Expected:
         """Return the results of the undisturbed study; it is trained once."""

@@ -10,17 +10,21 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
+from knobs.code import Reads
 from knobs.launch.pools.messages import (
     Beat,
     FromWorker,
     Leaving,
     Lost,
     NewPoint,
+    Outdated,
     PruningAnswer,
     PruningQuestion,
     Quit,
+    ReadsFound,
     Ready,
     RunEnded,
+    RunMessage,
     Stop,
     ToWorker,
     Train,
@@ -39,6 +43,8 @@ MESSAGES = [
     Ready({"device": "cpu"}),
     Beat(),
     Leaving(),
+    Outdated(),
+    ReadsFound("r", Reads({"a.npy": "hash"}, {"SCALE": "absent"}, ("it starts another process",))),
     NewPoint("r", CurvePoint(step=1, values={"val/loss": float("inf")}, time_ms=2)),
     PruningQuestion("r", 1, 0.5),
     RunEnded("r", OUTCOME),
@@ -72,7 +78,7 @@ def test_every_message_is_handled() -> None:
     assert matched(POOLS / "worker.py", "serve") == names(ToWorker)
     between = {"Beat", "Leaving"}  # only between a worker and its pool
     assert matched(DRIVER / "driver.py", "_handle") == names(FromWorker) - between
-    assert {"NewPoint", "PruningQuestion", "RunEnded"} <= matched(DRIVER / "driver.py", "_handle_run")
+    assert names(RunMessage) <= matched(DRIVER / "driver.py", "_handle_run")
 
 
 def test_messages_and_protocol_import_no_torch() -> None:

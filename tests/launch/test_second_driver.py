@@ -16,7 +16,7 @@ COMMAND = ("study", "quick", "--trials", "2", "--devices", "cpu:1")
 
 def test_a_second_launch_of_a_running_study_is_refused_and_the_first_ends_as_if_alone(tmp_path: Path) -> None:
     here, store = project.write(tmp_path / "project"), tmp_path / "store"
-    first = fork(*COMMAND, project=here, store=store, SLOW="0.01")
+    first = fork(*COMMAND, project=here, store=store, KNOBS_SLOW="0.01")
     until(lambda: trains(first) or not first.alive, what="a trial")
     assert first.alive, first.text
     written = reading.acknowledged(store)

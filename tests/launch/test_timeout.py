@@ -31,7 +31,7 @@ class Late(ModelConfig):
 class Waits(torch.nn.Module):
     """Sleeps once, in its first step."""
 
-    seconds = float(os.environ.get("LATE", "0"))
+    seconds = float(os.environ.get("KNOBS_LATE", "0"))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
@@ -71,7 +71,7 @@ def test_after_the_timeout_no_trial_begins_and_the_next_launch_trains_the_rest(t
         (tmp_path / path).write_text(text)
     store = tmp_path / "mlruns"
     command = ("study", "late", "--devices", "cpu:1")
-    done = quick(*command, "--timeout", f"{SECONDS:g}s", store=store, cwd=tmp_path, LATE=str(SECONDS))
+    done = quick(*command, "--timeout", f"{SECONDS:g}s", store=store, cwd=tmp_path, KNOBS_LATE=str(SECONDS))
     assert done.code == 0, done
     audit_quiet(store, "late")
     (only,) = reading.trials(store, "late")  # it began within the time, and outlasted it

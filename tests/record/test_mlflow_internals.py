@@ -154,7 +154,7 @@ def foreign(node: ast.AST) -> Iterator[str]:
         root: ast.AST = node
         while isinstance(root, ast.Attribute):
             root = root.value
-        if not (isinstance(root, ast.Name) and root.id in ("self", "cls", "os", "torch")):
+        if not (isinstance(root, ast.Name) and root.id in ("self", "cls", "os", "sys", "torch")):
             yield node.attr
 
 

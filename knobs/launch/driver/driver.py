@@ -14,7 +14,7 @@ from knobs.errors import InterruptedBySignal, StoreError
 from knobs.launch.driver.device_time import DeviceTime
 from knobs.launch.driver.display import Display, show_end, work_progress
 from knobs.launch.driver.open_run import OpenRun
-from knobs.launch.driver.reuse import find_reusable
+from knobs.launch.driver.opening import RunOpener
 from knobs.launch.driver.run_recorder import RunRecorder
 from knobs.launch.driver.waiting import WaitingRuns
 from knobs.launch.plans.plan import Plan
@@ -22,10 +22,13 @@ from knobs.launch.pools.messages import (
     FromWorker,
     Lost,
     NewPoint,
+    Outdated,
     PruningAnswer,
     PruningQuestion,
+    ReadsFound,
     Ready,
     RunEnded,
+    RunMessage,
     Stop,
     Train,
     has_stopped,
@@ -33,7 +36,7 @@ from knobs.launch.pools.messages import (
 from knobs.launch.pools.pool import Pool, WorkerHandle
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.terminal.say import warn
-from knobs.training import Outcome, newest_checkpoints
+from knobs.training import Outcome
 
 RETRIES = 3
 """A run that lost more workers than this is given up."""
@@ -46,13 +49,13 @@ class Driver:
     """Runs one plan at a time over a pool of workers. Use it within `signals.held()`: it stops at a whole point."""
 
     def __init__(self, tracker: Tracker, pool: Pool, display: Display, *, fresh: bool = False) -> None:
-        self.tracker, self.pool, self.display, self.fresh = tracker, pool, display, fresh
+        self.tracker, self.pool, self.display = tracker, pool, display
         self.recorder = RunRecorder(tracker)
+        self.opener = RunOpener(self.recorder, self._end, fresh=fresh)
         self.training: dict[WorkerHandle, list[OpenRun]] = {}
         """The runs that each busy worker trains: one, or the members of a batch."""
         self.waiting = WaitingRuns()
         self.device_time = DeviceTime()
-        self._opening: list[OpenRun] = []
         self._mute = False
         self._environments: dict[WorkerHandle, dict[str, str]] = {}
         self._flushed = time.monotonic()
@@ -108,48 +111,12 @@ class Driver:
 
     def _start(self, worker: WorkerHandle, runs: list[OpenRun]) -> bool:
         """Give runs to the worker. Return false if all of them ended without one."""
-        self._opening = list(runs)  # from here on they are left as interrupted, whatever goes wrong
-        for run in runs:
-            if not run.identity and run.trains:
-                self.recorder.open(run, self.plan.experiment, self._environments[worker])
-            self.plan.started(run.planned)
-        resume = newest_checkpoints(*[self.recorder.scratch(run) for run in runs if not run.checkpoint])
-        if not (resume or self.fresh):
-            for run in runs:
-                self._reuse(run)
-        if not self._opening:
+        jobs = self.opener.open(runs, self.plan, self._environments[worker])
+        if not jobs:
             return False
-        for run in self._opening:
-            self.recorder.count_attempt(run)
-        cache = self.tracker.places.cache
-        jobs = [run.job(self.recorder.scratch(run), cache, tuple(resume)) for run in self._opening]
-        self.training[worker], self._opening = self._opening, []
+        self.training[worker] = self.opener.handed_out()
         worker.send(Train(tuple(jobs)))
         return True
-
-    def _reuse(self, run: OpenRun) -> None:
-        """Let a run that is being opened take over the values of an equal, finished run, if there is one.
-
-        If only the test split is missing, a worker reads it with that run's checkpoint. A pruner sees the curve again.
-        """
-        if not run.trains or (found := find_reusable(self.tracker, run)) is None:
-            return
-        planned = run.planned
-        self.recorder.mark_reused(run, found.trained)
-        for point in found.points:
-            run.receive(point)
-            if planned.should_continue and not planned.should_continue(point.step, point.values[planned.metric]):
-                self._end_unstarted(run, Outcome(state="pruned", message="pruned"))
-                return
-        if found.checkpoint is None:
-            self._end_unstarted(run, found.outcome(read_test=planned.read_test))
-        else:
-            self.recorder.flush(run)
-            run.carried, run.checkpoint = found.summary, found.checkpoint
-
-    def _end_unstarted(self, run: OpenRun, outcome: Outcome) -> None:
-        self._opening.remove(run)
-        self._end(run, outcome)
 
     def _handle(self, worker: WorkerHandle, message: FromWorker) -> None:
         if worker not in self.pool.workers:  # it was replaced at its last message, which also reported it as lost
@@ -159,14 +126,18 @@ class Driver:
                 self._environments[worker] = message.environment
             case Lost():
                 self._worker_lost(worker, message)
-            case NewPoint() | PruningQuestion() | RunEnded():
+            case Outdated():
+                self._worker_outdated(worker)
+            case ReadsFound() | NewPoint() | PruningQuestion() | RunEnded():
                 run = next((run for run in self.training.get(worker, ()) if run.id == message.run), None)
                 if run is not None:
                     self._handle_run(worker, run, message)
 
-    def _handle_run(self, worker: WorkerHandle, run: OpenRun, message: NewPoint | PruningQuestion | RunEnded) -> None:
+    def _handle_run(self, worker: WorkerHandle, run: OpenRun, message: RunMessage) -> None:
         should_continue = run.planned.should_continue
         match message:
+            case ReadsFound(reads=reads):
+                self.recorder.note_reads(run, reads)
             case NewPoint(point=point):
                 run.receive(point)
                 if should_continue is not None:  # a replayed point must reach the pruner too
@@ -209,6 +180,19 @@ class Driver:
             self._requeue(kept)
         self._replace(worker)
 
+    def _worker_outdated(self, worker: WorkerHandle) -> None:
+        """Replace a worker that had imported a file before it was edited. Its runs go to the next one."""
+        runs = self.training.pop(worker, [])
+        for run in list(runs):
+            run.outdated_workers += 1
+            if run.outdated_workers > RETRIES:
+                runs.remove(run)
+                self._end(run, Outcome(state="failed", message="workers import other code than the driver"))
+        if runs:
+            self.waiting.add(runs)
+        self._environments.pop(worker, None)
+        self._replace(worker)
+
     def _replace(self, worker: WorkerHandle) -> None:
         if why := self.pool.replace(worker):
             warn(f"{why}; the other devices go on without it")
@@ -241,7 +225,7 @@ class Driver:
                     left += self.training.pop(worker, [])
                 elif worker in self.training:
                     self._handle(worker, message)
-        left += [*(run for runs in self.training.values() for run in runs), *self.waiting.clear(), *self._opening]
+        left += [*(run for runs in self.training.values() for run in runs), *self.waiting.clear(), *self.opener.opening]
         self.training.clear()
         left = [run for run in left if run.id]
         for run in left:

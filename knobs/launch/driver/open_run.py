@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from knobs.code import Reads
+from knobs.config import RunConfig
 from knobs.launch.plans.plan import PlannedRun
 from knobs.record.schema import Metric
 from knobs.training import CurvePoint, Outcome, TrainJob
@@ -15,8 +17,16 @@ class OpenRun:
     """One run between its plan and its end."""
 
     planned: PlannedRun
+    config: RunConfig = field(init=False)
+    """Its config, as a tree of the classes that are imported now."""
     id: str = ""
     """Id of the MLflow run, once it has one."""
+    code: str = ""
+    """Hash of the code that trains it; empty until it is opened in this launch."""
+    outdated_workers: int = 0
+    """How many workers refused it because they had imported other code."""
+    reads: Reads = field(default_factory=Reads)
+    """What it reads besides its data, as recorded."""
     fingerprint: str = ""
     """Fingerprint of its data."""
     identity: str = ""
@@ -46,6 +56,9 @@ class OpenRun:
     value: float | None = None
     """Latest step, and the metric's value there, for the display."""
 
+    def __post_init__(self) -> None:
+        self.config = self.planned.config
+
     @classmethod
     def of(cls, planned: PlannedRun) -> OpenRun:
         """Return a planned run that is about to be opened; one that continues keeps its MLflow run."""
@@ -61,6 +74,11 @@ class OpenRun:
     def trains(self) -> bool:
         """False if it only reads the test split of a run that has ended."""
         return self.planned.reads_test_of is None
+
+    @property
+    def has_trained(self) -> bool:
+        """True if some of its steps are in the store or about to be."""
+        return self.last_step >= 0 or bool(self.pending)
 
     def completed(self, outcome: Outcome) -> Outcome:
         """Return an outcome with the values of the reused run, if only its test split was read now."""
@@ -80,9 +98,10 @@ class OpenRun:
         planned = self.planned
         return TrainJob(
             run=self.id,
-            config=planned.config.to_json(),
+            config=self.config.to_json(),
             folder=scratch / f"attempt-{self.attempt}",
             cache=cache,
+            code=self.code,
             fingerprint=self.fingerprint,
             resume=resume,
             batch_seeds=planned.batch_seeds,

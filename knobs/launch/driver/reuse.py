@@ -7,12 +7,16 @@ from pathlib import Path
 
 from knobs.errors import BadInputError
 from knobs.launch.driver.open_run import OpenRun
+from knobs.record.runs import recorded_reads
 from knobs.record.schema import Artifact, Metric, Tag, has_tag, is_single, is_test
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.rows import Row
 from knobs.training import CurvePoint
 from knobs.training.curves_svg import draw_curves
 from knobs.training.messages import Outcome
+
+TWINS = 50
+"""Finished runs of one identity that are looked at. They differ in the files or variables that they read."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,10 @@ def find_reusable(tracker: Tracker, run: OpenRun) -> Reusable | None:
 
     A run that reads the test split needs a twin that has read it, or one whose checkpoint is still there.
     """
-    twins = tracker.search(f"{has_tag(Tag.IDENTITY, run.identity)} and attributes.status = 'FINISHED'", limit=1)
-    if not twins:
+    twins = tracker.search(f"{has_tag(Tag.IDENTITY, run.identity)} and attributes.status = 'FINISHED'", limit=TWINS)
+    twin = next((row for row in twins if _read_the_same(tracker, row)), None)
+    if twin is None:
         return None
-    twin = twins[0]
     singles = {k: v for k, v in twin.metrics.items() if is_single(k) and not k.startswith(Metric.DERIVED)}
     tested = {name: value for name, value in singles.items() if is_test(name)}
     checkpoint: Path | None = None
@@ -55,6 +59,15 @@ def find_reusable(tracker: Tracker, run: OpenRun) -> Reusable | None:
             return None
     summary = {name: value for name, value in singles.items() if name not in tested}
     return Reusable(twin.trained_run, _points(tracker, twin), summary, tested, checkpoint)
+
+
+def _read_the_same(tracker: Tracker, twin: Row) -> bool:
+    """Return whether the files and variables that a finished run read are as they were."""
+    try:
+        trained = twin if twin.trained_run == twin.id else tracker.get(twin.trained_run)
+    except BadInputError:  # it was deleted
+        return False
+    return not recorded_reads(tracker, trained).difference()
 
 
 def _points(tracker: Tracker, row: Row) -> list[CurvePoint]:

@@ -7,9 +7,11 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from knobs import provenance, signals
+from knobs.code import Reads
 from knobs.config import KINDED, RunConfig
 from knobs.data import prepare
 from knobs.launch.driver.open_run import OpenRun
@@ -49,11 +51,10 @@ class RunRecorder:
 
     def open(self, run: OpenRun, experiment: str, environment: Mapping[str, str]) -> None:
         """Create the MLflow run, or complete one that a killed driver left incomplete."""
-        planned, config = run.planned, run.planned.config
-        run.fingerprint = self._fingerprint(config)
+        planned, config = run.planned, run.config
+        run.fingerprint = self._fingerprint(run)
         digest = config.digest(run.fingerprint, execution_of(planned.batch_seeds))
-        code = provenance.training_code_hash(config.content())
-        run.identity = _identity(digest, code, config, environment)
+        run.identity = _identity(digest, run.code, config, environment)
         commit, diff = provenance.git_state(self.places.root)
         tags = {
             Tag.KIND: planned.kind,
@@ -64,7 +65,7 @@ class RunRecorder:
             Tag.DIGEST: digest,
             Tag.IDENTITY: run.identity,
             Tag.EXECUTION: execution_of(planned.batch_seeds),
-            Tag.CODE: code,
+            Tag.CODE: run.code,
             Tag.DATA: run.fingerprint,
             Tag.COMMIT: commit,
             Tag.DIRTY: str(bool(diff)).lower(),
@@ -80,6 +81,8 @@ class RunRecorder:
             run.id = self.tracker.create(self.tracker.experiment(experiment), planned.name, tags, config.knobs())
         else:
             self.tracker.params(run.id, config.knobs())
+            if planned.continues is None:  # its code was edited before a worker began to train it
+                self.tracker.tag(run.id, tags)
             self._note_other_device(run, environment)
         file = f"{KINDED['data'][0]}/{config.data.kind}.py"
         source = {"file": file, "fingerprint": run.fingerprint}
@@ -99,6 +102,20 @@ class RunRecorder:
         if old is not None and old.identity != run.identity:
             run.identity = f"continued on another device: {run.id}"
             self.tracker.tag(run.id, {Tag.IDENTITY: run.identity, Tag.CONTINUED_ON: environment["device_name"]})
+
+    def note_reads(self, run: OpenRun, reads: Reads) -> None:
+        """Record what the training reads besides its data. If that is not known for sure, no later run reuses it."""
+        if run.reads and (gone := next((k for k, v in reads.files.items() if run.reads.files.get(k, v) != v), "")):
+            reads = replace(reads, unproven=(*reads.unproven, f"{gone} changed while it trained"))
+        if not reads or reads == run.reads:
+            return
+        run.reads, text = reads, reads.to_json()
+        tags = {Tag.READS: provenance.short_hash(text)}
+        if reads.unproven:
+            run.identity = f"not proven: {run.id}"
+            tags |= {Tag.IDENTITY: run.identity, Tag.UNPROVEN: "; ".join(reads.unproven)[:500]}
+        self.tracker.upload_texts(run.id, {Artifact.READS: text})
+        self.tracker.tag(run.id, tags)
 
     def count_attempt(self, run: OpenRun) -> None:
         """Record that the run is handed to a worker once more."""
@@ -126,6 +143,7 @@ class RunRecorder:
     def end(self, run: OpenRun, outcome: Outcome, tags: Mapping[str, str]) -> str:
         """Write a run's end: values, files, then tags, then the status. Return the recorded state."""
         self.flush(run)
+        self.note_reads(run, outcome.reads)
         state = StateName.REUSED if run.reused_from and outcome.state == StateName.FINISHED else outcome.state
         self._write_values(run, outcome)
         written = {
@@ -191,8 +209,9 @@ class RunRecorder:
             tags |= {tag: facts[name] for name, tag in _FROM_ENVIRONMENT.items() if name in facts}
         return tags
 
-    def _fingerprint(self, config: RunConfig) -> str:
-        key = json.dumps([config.data.kind, json.loads(config.to_json())["data"]])
+    def _fingerprint(self, run: OpenRun) -> str:
+        config = run.config
+        key = json.dumps([config.data.kind, json.loads(config.to_json())["data"], run.code])
         if key not in self._fingerprints:
             with signals.let_through():  # preparing a data set may take long
                 self._fingerprints[key] = prepare(config.data, self.places.cache)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from knobs import provenance
+from knobs.code import training_code_hash
 from knobs.data import prepare
 from knobs.errors import BadInputError
 from knobs.launch.plans.plan import InterruptedRun, PlannedRun
-from knobs.record.runs import batch_seeds
+from knobs.record.runs import batch_seeds, recorded_reads
 from knobs.record.schema import Metric, Tag, is_single
 from knobs.record.states import STATES, StateName
 from knobs.record.stores.mlflow_store import Tracker
@@ -27,7 +27,8 @@ def continued(planned: PlannedRun, row: Row, tracker: Tracker) -> PlannedRun:
 
     Raise `BadInputError` if its code or its data have changed since.
     """
-    if row.tags.get(Tag.CODE) != provenance.training_code_hash(planned.config.content()):
+    code = training_code_hash(planned.config.content())
+    if row.tags.get(Tag.CODE) != code:
         raise BadInputError(
             f"the code of run {row.id} ({row.name}), of its model, data set, optimizer, schedule or of knobs, has "
             f"changed since it was interrupted\n{_WAYS.format(what='code')}"
@@ -38,11 +39,17 @@ def continued(planned: PlannedRun, row: Row, tracker: Tracker) -> PlannedRun:
             f"the data set of run {row.id} ({row.name}) has changed since it was interrupted\n"
             f"{_WAYS.format(what='files')}"
         )
+    if difference := recorded_reads(tracker, row).difference():
+        raise BadInputError(
+            f"{difference}, which run {row.id} ({row.name}) reads, has changed since it was interrupted\n"
+            f"{_WAYS.format(what='old one')}"
+        )
     if row.status == STATES[StateName.RUNNING].mlflow:
         tracker.end(row.id, STATES[StateName.INTERRUPTED].mlflow, {Tag.STATE: StateName.INTERRUPTED})
     points = tracker.curve(row.id, Metric.TRAIN_LOSS)
     recorded = InterruptedRun(
         id=row.id,
+        code=code,
         fingerprint=fingerprint,
         identity=row.tags.get(Tag.IDENTITY, ""),
         attempt=int(row.tags.get(Tag.ATTEMPT, "0")),

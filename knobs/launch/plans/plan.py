@@ -18,6 +18,8 @@ class InterruptedRun:
     """A recorded run that has not ended and can continue."""
 
     id: str
+    code: str
+    """Hash of the code that trained it so far."""
     fingerprint: str
     identity: str
     """As it was recorded when the run began."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from knobs.code import Reads
 from knobs.training import CurvePoint, Outcome, TrainJob
 
 
@@ -49,6 +50,19 @@ class Leaving:
 
 
 @dataclass(frozen=True)
+class Outdated:
+    """From a worker: it has imported other code than the job names, and trains nothing. It must be replaced."""
+
+
+@dataclass(frozen=True)
+class ReadsFound:
+    """From a worker: what a run read besides its data until its first curve point."""
+
+    run: str
+    reads: Reads
+
+
+@dataclass(frozen=True)
 class NewPoint:
     """From a worker: a run's values at one step."""
 
@@ -83,7 +97,8 @@ class Lost:
 
 
 ToWorker = Train | PruningAnswer | Stop | Quit
-FromWorker = Ready | Beat | Leaving | NewPoint | PruningQuestion | RunEnded | Lost
+RunMessage = ReadsFound | NewPoint | PruningQuestion | RunEnded
+FromWorker = Ready | Beat | Leaving | Outdated | Lost | RunMessage
 
 
 def has_stopped(message: FromWorker) -> bool:

@@ -13,24 +13,32 @@ import queue
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from knobs.code import Reads
 from knobs.launch.pools.local_workers import POISONED
 from knobs.launch.pools.messages import (
     Beat,
     FromWorker,
     Leaving,
     NewPoint,
+    Outdated,
     PruningAnswer,
     PruningQuestion,
     Quit,
+    ReadsFound,
     Ready,
     RunEnded,
     Stop,
     Train,
 )
-from knobs.training import CurvePoint, Outcome
+from knobs.training import CurvePoint, Outcome, TrainJob
+
+if TYPE_CHECKING:
+    import torch
 
 BEAT_SECONDS = min(5.0, float(os.environ.get("KNOBS_WORKER_SILENCE", "60")) / 4)
 """A message is sent at least this often."""
@@ -62,8 +70,9 @@ class DriverConnection:
 class RunChannel:
     """One run's channel to the driver."""
 
-    def __init__(self, driver: DriverConnection, run: str) -> None:
+    def __init__(self, driver: DriverConnection, run: str, reads: Callable[[], Reads]) -> None:
         self.driver, self.run = driver, run
+        self._reads: Callable[[], Reads] | None = reads
 
     @property
     def stopping(self) -> bool:
@@ -71,7 +80,10 @@ class RunChannel:
         return self.driver.stopping
 
     def record(self, point: CurvePoint) -> None:
-        """Send the values at one step."""
+        """Send the values at one step; before the first ones, what the training has read."""
+        if self._reads is not None and (found := self._reads()):
+            self.driver.send(ReadsFound(self.run, found))
+        self._reads = None
         self.driver.send(NewPoint(self.run, point))
 
     def should_continue(self, step: int, value: float) -> bool:
@@ -117,12 +129,13 @@ def _train_forever(channel: DriverConnection) -> None:
         import torch
 
         from knobs import discover
+        from knobs.code.reads import install_hooks
         from knobs.devices import device_kind
+        from knobs.launch.pools.verification import has_code_of
         from knobs.training.environment import environment
-        from knobs.training.run import run_job
-        from knobs.training.seed_batch import run_seed_batch
 
         discover.activate(discover.project_root())
+        install_hooks()
         device = torch.device(os.environ.get("KNOBS_DEVICE", "cpu"))
         kind = device_kind(device.type)
         torch.set_num_threads(1)
@@ -131,11 +144,10 @@ def _train_forever(channel: DriverConnection) -> None:
         frozen = False
         while True:
             jobs = channel.jobs.get().jobs
-            channels = [RunChannel(channel, job.run) for job in jobs]
-            if jobs[0].batch_seeds:
-                outcomes = run_seed_batch(jobs, channels, device)
-            else:
-                outcomes = [run_job(jobs[0], channels[0], device)]
+            if not has_code_of(jobs[0]):
+                channel.send(Outdated())
+                continue
+            outcomes = _train(jobs, channel, device)
             if any(outcome.lasting_failure == "device" for outcome in outcomes):
                 _leave_poisoned(outcomes)  # without an outcome: the driver trains the run elsewhere
             poisoned = any(outcome.lasting_failure for outcome in outcomes)
@@ -148,7 +160,7 @@ def _train_forever(channel: DriverConnection) -> None:
                 _leave_poisoned(outcomes)
             if channel.leaving:
                 os._exit(0)
-            del jobs, channels, outcomes, job, outcome
+            del jobs, outcomes, job, outcome
             gc.collect()  # a training leaves cycles that hold tensors; Python alone would collect them too late
             kind.free_memory()
             if not frozen:
@@ -160,6 +172,22 @@ def _train_forever(channel: DriverConnection) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(70)
+
+
+def _train(jobs: tuple[TrainJob, ...], driver: DriverConnection, device: torch.device) -> list[Outcome]:
+    """Train the jobs and return their outcomes, with what the trainings read."""
+    from knobs.code.reads import noted
+    from knobs.launch.pools.verification import reads_of, with_reads
+    from knobs.training.run import run_job
+    from knobs.training.seed_batch import run_seed_batch
+
+    with noted(jobs[0].cache.parent, jobs[0].folder.parent) as notes:
+        channels = [RunChannel(driver, job.run, partial(reads_of, job, notes)) for job in jobs]
+        if jobs[0].batch_seeds:
+            outcomes = run_seed_batch(jobs, channels, device)
+        else:
+            outcomes = [run_job(jobs[0], channels[0], device)]
+    return [with_reads(outcome, jobs[0], notes) for outcome in outcomes]
 
 
 def _leave_poisoned(outcomes: list[Outcome]) -> NoReturn:
