@@ -108,4 +108,4 @@ def test_a_run_from_the_wheel_has_the_code_hash_of_the_repository(python: Path, 
         tags = dict(connection.execute("select key, value from tags where key in ('knobs.code', 'knobs.config')"))
     study = discover.the_one(discover.load("studies", STUDY), Study)
     assert tags["knobs.config"] == study.baseline.with_knobs({"training.max_steps": 20}).hash()
-    assert tags["knobs.code"] == provenance.training_code_hash(study.baseline.content())
+    assert tags["knobs.code"] == training_code_hash(study.baseline.content())
