@@ -139,9 +139,7 @@ def record_ablation(
 
 def start_ablation(tracker: Tracker, name: str, ablation: Ablation, *, fresh: bool = False) -> str:
     """Open an ablation and record its definition, without its cells. Return the id of its run."""
-    parent = open_ablation(tracker, name, ablation, fresh=fresh)
-    definition = definition_to_json(define_ablation(name, ablation, quick=False))
-    tracker.upload_texts(parent, {Artifact.DEFINITION: definition})
+    parent, _ = open_ablation(tracker, name, ablation, define_ablation(name, ablation, quick=False), fresh=fresh)
     tracker.tag(parent, {Tag.COMMAND: f"knobs ablate {name}"})
     return parent
 

@@ -91,7 +91,8 @@ def install_noting_finder() -> None:
     """Note imports in this process from now on. Called when `knobs` is imported."""
     if any(isinstance(finder, NotingFinder) for finder in sys.meta_path):
         return
-    sys.meta_path.insert(0, NotingFinder())
+    before = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
+    sys.meta_path.insert(before, NotingFinder())  # after finders of others: pytest rewrites the assertions of tests
     for name, module in list(sys.modules.items()):  # those that were needed to come this far
         file = getattr(module, "__file__", None)
         if name.partition(".")[0] == ENGINE and file:

@@ -16,10 +16,9 @@ from knobs.launch.plans.ablation_plan import AblationPlan
 from knobs.launch.session import Session
 from knobs.pages.links import publish_pages, say_links
 from knobs.record.define import define_ablation
-from knobs.record.definition import definition_to_json
 from knobs.record.reader import recorded_under
 from knobs.record.recorded_ablation import RecordedAblation
-from knobs.record.schema import Artifact, Tag
+from knobs.record.schema import Tag
 from knobs.record.states import StateName
 from knobs.record.stores.locks import only_driver
 from knobs.terminal.ablation_table import show_ablation
@@ -47,12 +46,15 @@ def launch_ablation(session: Session, file: str, *, seeds: int | None, trials: i
     cells = ablation.cells()
     for cell in cells:
         check_buildable(cell.config)
-    definition = definition_to_json(define_ablation(name, ablation, quick=quick))
+    definition = define_ablation(name, ablation, quick=quick)
     tracker, driver, display = session.open(name, *(cell.config.data for cell in cells))
     with signals.held(), only_driver(session.places, name):
         plan = AblationPlan(name, ablation, tracker, session.devices[0].kind)
-        parent = open_ablation(tracker, name, ablation, fresh=session.fresh)
-        tracker.upload_texts(parent, {Artifact.DEFINITION: definition})
+        parent, changes = open_ablation(tracker, name, ablation, definition, fresh=session.fresh)
+        if changes:
+            warn("the design has changed, and results may have been seen; reports will say so:")
+            for change in changes:
+                warn(f"  {change}")
         tracker.tag(parent, {Tag.COMMAND: command})
         state = StateName.INTERRUPTED
         try:

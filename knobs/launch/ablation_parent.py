@@ -10,17 +10,34 @@ from knobs.ablation import Ablation, RecordedValues
 from knobs.launch.plans.ablation_plan import AblationPlan
 from knobs.launch.plans.cell_plan import CellPlan
 from knobs.launch.plans.run_names import shortened
+from knobs.provenance import short_hash
+from knobs.record.definition import AblationDefinition, definition_to_json
 from knobs.record.queries import current, newest_references, runs_of_kind
 from knobs.record.reader import recorded_under
 from knobs.record.recorded_ablation import RecordedAblation
+from knobs.record.registration import read_registration, register_design, register_look
 from knobs.record.schema import DONE, Artifact, Kind, Metric, MlflowTag, Tag
 from knobs.record.states import STATES, StateName, is_finished
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.verdicts import RecordedVerdict, count_verdicts, verdicts_to_json
 
 
-def open_ablation(tracker: Tracker, name: str, ablation: Ablation, *, fresh: bool) -> str:
-    """Return the id of the ablation's run, created or reopened. `fresh` sets the recorded ablation aside."""
+def open_ablation(
+    tracker: Tracker, name: str, ablation: Ablation, definition: AblationDefinition, *, fresh: bool
+) -> tuple[str, list[str]]:
+    """Record an ablation's design, and return the id of its run, and how the design has changed since the last launch.
+
+    A change before the first run is none. The run is created, or reopened; `fresh` sets the recorded ablation aside.
+    """
+    parent = _open_run(tracker, name, ablation, fresh=fresh)
+    tracker.upload_texts(parent, {Artifact.DEFINITION: definition_to_json(definition)})
+    before = read_registration(tracker, tracker.get(parent))
+    now = register_design(tracker, parent, definition)
+    known = len(before.revisions) if before else 0
+    return parent, [f"after {new.runs} runs: {change}" for new in now.revisions[known:] for change in new.changes]
+
+
+def _open_run(tracker: Tracker, name: str, ablation: Ablation, *, fresh: bool) -> str:
     experiment = tracker.experiment(name)
     recorded = current(runs_of_kind(tracker, Kind.ABLATION, experiment))
     if recorded and not fresh:
@@ -81,7 +98,13 @@ def _cell_state(cell: CellPlan) -> str:
 def decide_and_record(tracker: Tracker, name: str, ablation: Ablation, parent: str) -> None:
     """Record derived numbers, decide the claims from the recorded seeds, and write the verdicts."""
     _record_derived(tracker, ablation, _read(tracker, name, parent))
-    verdicts = [RecordedVerdict.of(decided) for decided in _read(tracker, name, parent).decide()]
+    recorded = _read(tracker, name, parent)
+    finished = {cell.name: [seed for seed in cell.seeds if seed.finished] for cell in recorded.cells}
+    evidence = short_hash({cell: [seed.row.id for seed in seeds] for cell, seeds in finished.items()})
+    used = {cell: [seed.row.seed for seed in seeds] for cell, seeds in finished.items()}
+    registration = register_look(tracker, parent, used, evidence)
+    looks = len(registration.looks) if registration else 1
+    verdicts = [RecordedVerdict.of(decided, look=looks) for decided in recorded.decide()]
     tracker.upload_texts(parent, {Artifact.VERDICTS: verdicts_to_json(verdicts)})
     tracker.tag(parent, {Tag.VERDICTS: count_verdicts(verdicts)})
 

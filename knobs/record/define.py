@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from knobs.ablation import Ablation, Cell, Claim, NumberClaim
+from knobs.ablation import Ablation, Cell, Claim, Factor, NumberClaim
+from knobs.code import function_hash
 from knobs.errors import BadInputError
 from knobs.record.definition import (
     CLAIMS,
@@ -32,10 +34,16 @@ def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDe
         claim=ablation.claim,
         claims=tuple(define_claim(claim) for claim in ablation.claims),
         factors=tuple(
-            FactorDefinition(name=f.name, levels=tuple(f.levels), positions=f.positions) for f in ablation.factors
+            FactorDefinition(name=f.name, levels=tuple(f.levels), knobs=_knobs_of_levels(f), positions=f.positions)
+            for f in ablation.factors
         ),
         cells=tuple(
-            CellDefinition(name=c.name, levels=dict(c.levels), space=ranges_at(ablation.nuisance, c.config))
+            CellDefinition(
+                name=c.name,
+                levels=dict(c.levels),
+                space=ranges_at(ablation.nuisance, c.config),
+                config=c.config.hash(),
+            )
             for c in cells
         ),
         baseline=_baseline(ablation, cells).name,
@@ -45,9 +53,14 @@ def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDe
         metric=ablation.metric,
         direction=ablation.direction,
         shown=ablation.reported,
-        derived=tuple(DerivedDefinition(name=d.metric, text=d.text) for d in ablation.derived),
+        derived=tuple(
+            DerivedDefinition(name=d.metric, text=d.text, code=function_hash(d.of), lower_is_better=d.lower_is_better)
+            for d in ablation.derived
+        ),
         trials=ablation.trials,
         seeds=ablation.seeds,
+        first_seed=ablation.first_seed,
+        space_code=function_hash(ablation.nuisance),
         steps=ablation.baseline.training.max_steps,
         design=ablation.design,
         match=None if ablation.match is None else MatchDefinition(**asdict(ablation.match)),
@@ -84,6 +97,12 @@ def define_claim(claim: Claim) -> ClaimDefinition:
     plain = {f.name: _plain(getattr(claim, f.name)) for f in fields(CLAIMS[kind]) if f.name not in ("text", "metric")}
     number = {"value": claim.number} if isinstance(claim, NumberClaim) else {}
     return ClaimDefinition(kind=kind, text=claim.text, metric=claim.metric, fields=plain | number)
+
+
+def _knobs_of_levels(factor: Factor) -> dict[str, dict[str, Any]]:
+    """Return the knobs that each level sets, as JSON has them."""
+    found: dict[str, dict[str, Any]] = json.loads(json.dumps({k: dict(v) for k, v in factor.levels.items()}))
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +24,7 @@ from knobs.record.schema import Kind, Tag, on_test
 from knobs.record.stores.rows import Row
 from knobs.search import Direction
 
-VERSION = 3
+VERSION = 4
 
 CLAIMS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Beats, NoDifference, Trend, Matches, Exceeds, Computed)}
 """The kinds of claims that a report can decide again."""
@@ -36,6 +36,8 @@ class FactorDefinition:
 
     name: str
     levels: tuple[str, ...]
+    knobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The knobs that each level sets."""
     positions: tuple[float, ...] | None = None
     """The levels as numbers, if the factor is ordered."""
 
@@ -47,6 +49,8 @@ class CellDefinition:
     name: str
     levels: dict[str, str]
     space: dict[str, KnobRange]
+    config: str = ""
+    """Hash of the config from which it is tuned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,9 @@ class DerivedDefinition:
 
     name: str
     text: str
+    code: str = ""
+    """Hash of the function that computes it."""
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +121,10 @@ class AblationDefinition:
     derived: tuple[DerivedDefinition, ...]
     trials: int
     seeds: int
+    first_seed: int
     steps: int
+    space_code: str
+    """Hash of the function that is the nuisance space."""
     design: str
     match: MatchDefinition | None
     pruner: str
@@ -191,6 +201,7 @@ def partial_definition(name: str, parent: Row, cells: Sequence[Row]) -> Definiti
         name=name, question="", claim="", claims=(), factors=factors,
         cells=tuple(CellDefinition(name=cell, levels=levels, space={}) for cell, levels in found.items()),
         baseline=next(iter(found), ""), references=(), metric=metric, direction=direction, shown=on_test(metric),
-        derived=(), trials=10**9, seeds=0, steps=0, design="", match=None, pruner="", feedback_lag=1, fixed={},
+        derived=(), trials=10**9, seeds=0, first_seed=0, steps=0,
+        space_code="", design="", match=None, pruner="", feedback_lag=1, fixed={},
         caveats=(), quick=False,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from knobs.record.definition import AblationDefinition
 from knobs.record.knob_range import KnobRange
 from knobs.record.queries import counted_seeds, counted_trials, current, newest_references, runs_of_kind
 from knobs.record.recorded import Recorded, every_range
+from knobs.record.registration import Registration, read_registration
 from knobs.record.runs import RecordedRun, RunReader
 from knobs.record.schema import Artifact, Kind, MlflowTag, Tag
 from knobs.record.spaces import SpaceStore
@@ -201,6 +202,11 @@ class RecordedAblation(Recorded):
         """Decide the claims from the seeds that count."""
         claims = [definition.claim() for definition in self.definition.claims]
         return decide_claims(claims, {claim.metric: self.seed_values(claim.metric) for claim in claims}, self.factors)
+
+    @cached_property
+    def registration(self) -> Registration | None:
+        """When its design was recorded, and how it changed; None if the record does not say."""
+        return read_registration(self.tracker, self.parent)
 
     @cached_property
     def verdicts(self) -> list[RecordedVerdict]:

@@ -32,13 +32,15 @@ class RecordedVerdict:
     """Seeds, paired."""
     needed_more_seeds: int | None = None
     """Seeds to add for power 0.8, if the claim is undecided."""
+    look: int = 1
+    """How often the claims had been decided on other runs, this time included."""
 
     @classmethod
-    def of(cls, decided: ClaimVerdict) -> RecordedVerdict:
+    def of(cls, decided: ClaimVerdict, *, look: int = 1) -> RecordedVerdict:
         """Return a verdict as it is recorded."""
         made = decided.result
         if made is None:
-            return cls(claim=decided.claim.text, verdict=decided.verdict, note=decided.note)
+            return cls(claim=decided.claim.text, verdict=decided.verdict, note=decided.note, look=look)
         return cls(
             claim=decided.claim.text,
             verdict=decided.verdict,
@@ -49,6 +51,7 @@ class RecordedVerdict:
             p_uncorrected=made.p_uncorrected,
             n=made.n,
             needed_more_seeds=made.needed_more_seeds,
+            look=look,
         )
 
 

@@ -21,6 +21,9 @@ def show_ablation(ablation: RecordedAblation) -> None:
         knobs = [recorded_knob_text(winner.get(name, "-")) for name in ablation.tuned]
         table.add_row(*levels, *_mean_and_interval(cell, metric), _seed_count(cell, metric), *knobs)
     console().print(table)
+    if ablation.verdicts and ablation.verdicts[0].look > 1:
+        say(f"look {ablation.verdicts[0].look} at the claims: seeds were added or replaced after a decision, so the")
+        say("level of the tests does not hold; a fresh ablation with a planned number of seeds decides")
     for verdict in ablation.verdicts:
         say(f"{verdict.verdict}: {verdict.claim}{_test_result(verdict)}")
 
@@ -43,8 +46,6 @@ def _test_result(verdict: RecordedVerdict) -> str:
     note = f" ({verdict.note})" if verdict.note else ""
     if verdict.effect is None or verdict.interval is None or verdict.p is None:
         return note
-    more = verdict.needed_more_seeds
-    wanted = f"; about {more} more seeds would decide it" if more else ""
     low, high = verdict.interval
     effect = f"effect {signed_text(verdict.effect)} [{signed_text(low)}, {signed_text(high)}]"
-    return f"\n    {effect}, p {p_text(verdict.p)} (corrected), n {verdict.n}{wanted}{note}"
+    return f"\n    {effect}, p {p_text(verdict.p)} (corrected), n {verdict.n}{note}"

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from support import ROOT, environment
 
-from knobs import Study, discover, provenance
+from knobs import Study, discover
+from knobs.code import training_code_hash
 
 pytestmark = pytest.mark.slow
 

@@ -262,7 +262,7 @@ def test_a_definition_of_another_version_is_refused(tracker: Tracker) -> None:
     text = tracker.text(study.parent, Artifact.DEFINITION)
     assert text is not None
     for changed, message in (
-        (text.replace('"version": 3', '"version": 2'), "recorded by another version of knobs .* version 2, not 3"),
+        (text.replace('"version": 4', '"version": 2'), "recorded by another version of knobs .* version 2, not 4"),
         (text[:100], "the recorded definition of version cannot be read"),
         ("[]", "cannot be read"),
         (text.replace('"trials": 1', '"trials": "many"'), "cannot be read"),

@@ -126,10 +126,10 @@ class CellPlan:
             planned.append(run if row is None else continued(run, row, self.tracker))
         self._seeds = group_batches(planned)
         for row in self._recorded:
-            superseded = row.tags[Tag.CONFIG] not in wanted and row.tags[Tag.WINNER_TRIAL] != str(best)
+            superseded = row.tags[Tag.CONFIG] not in wanted  # an earlier winner's, or not one of the planned seeds
             if superseded and Tag.SUPERSEDED not in row.tags:
                 self.tracker.tag(row.id, {Tag.SUPERSEDED: "true"})
-            elif Tag.SUPERSEDED in row.tags and not superseded:  # its winner wins again
+            elif Tag.SUPERSEDED in row.tags and not superseded:  # it is wanted again
                 self.tracker.untag(row.id, Tag.SUPERSEDED)
 
     def _seed(self, config: RunConfig, winner: int, members: tuple[int, ...]) -> PlannedRun:

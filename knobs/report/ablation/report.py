@@ -12,6 +12,7 @@ from knobs.record.knob_range import joint_range
 from knobs.record.recorded_ablation import RecordedAblation
 from knobs.record.schema import Artifact
 from knobs.report.ablation.cells import CellNumbers, cell_numbers, cells_of_claim, seeds_group, trials_group
+from knobs.report.ablation.registered import registered_when
 from knobs.report.ablation.review import ablation_findings
 from knobs.report.ablation.sections import (
     curve_sections,
@@ -66,7 +67,7 @@ def ablation_report(ablation: RecordedAblation) -> Report:
     document = Document(
         title=ablation.definition.question,
         subtitle=_subtitle(ablation, ledger),
-        lead=[Paragraph([f"Expected, written before it ran: {ablation.definition.claim}"])],
+        lead=[Paragraph([f"Expected, {registered_when(ablation)}: {ablation.definition.claim}"])],
         sections=sections,
         banner=_banner(ablation),
     )

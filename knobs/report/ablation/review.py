@@ -14,6 +14,7 @@ from knobs.numbers import metric_text, share_text
 from knobs.record.recorded_ablation import RecordedAblation, RecordedCell
 from knobs.record.schema import on_test
 from knobs.report.ablation.cells import CellNumbers, paired_spread, seeds_group, trials_group, tuned_values
+from knobs.report.ablation.registered import check_looks, check_registration
 from knobs.report.checks import (
     Finding,
     Tuning,
@@ -53,6 +54,8 @@ def ablation_findings(
         check_same_provenance(ablation.runs, ledger),
         check_committed(ablation.runs),
         _check_verdicts(ablation, verdicts),
+        check_registration(ablation),
+        check_looks(ablation),
     ]
     return order_findings(every)
 
@@ -135,8 +138,10 @@ def _check_seeds(ablation: RecordedAblation, verdicts: Sequence[ClaimVerdict], l
         more = verdict.result.needed_more_seeds if verdict.result else None
         remark: Parts = [verdict.note if verdict.result is None else "no reasonable number of seeds would decide it"]
         if more:
-            key, how = f"claim/{number}/needed", "seeds to add for power 0.8, were effect and spread the true ones"
-            remark = ["about ", ledger.number(key, more, f"claim {number}", how), " more seeds would decide it"]
+            needed = more + (verdict.result.n if verdict.result else 0)
+            key, how = f"claim/{number}/needed", "seeds for power 0.8, were effect and spread the true ones"
+            shown = ledger.number(key, needed, f"claim {number}", how)
+            remark = ["a new ablation would need about ", shown, " seeds a cell, were effect and spread the true ones"]
         found.append([f"claim {number} is undecided: ", *remark])
     if found:
         return Finding(title, False, [*joined(found, "; "), "."])
