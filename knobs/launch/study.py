@@ -12,6 +12,7 @@ from knobs.launch.baseline import check_buildable, with_typed_knobs
 from knobs.launch.driver import Driver
 from knobs.launch.driver.run_notes import launch_command
 from knobs.launch.plans import FinishedRun, FixedPlan, PlannedRun
+from knobs.launch.plans.run_names import trial_label
 from knobs.launch.plans.study_plan import StudyPlan
 from knobs.launch.session import Session
 from knobs.launch.study_parent import close_study, open_study
@@ -71,6 +72,9 @@ def launch_study(
             plan.open(parent.id, counted_trials(runs_under(tracker, parent.id, parent.experiment)))
             if plan.search.history or plan.resumed:
                 say(f"{name}: continues after {len(plan.search.history)} trials, {len(plan.resumed)} interrupted")
+            if plan.missing:
+                gone = ", ".join(map(trial_label, plan.missing))
+                warn(f"missing in the record, so trained again with the same knobs: {gone}")
             for how, number in plan.changed.items():
                 warn(f"{number} recorded trials were trained {how}; --fresh sets them aside")
             with display:

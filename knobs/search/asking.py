@@ -34,10 +34,14 @@ class PendingTrial:
     """Step of every report so far, and whether the trial should continue."""
 
     def report(self, step: int, value: float) -> bool:
-        """Report a value to the pruner. Return false to stop. A step reported again (a replay) gets the same answer."""
+        """Report a value to the pruner. Return false to stop. A step reported again (a replay) gets the same answer.
+
+        A trial at its last step has been trained whole, so it continues whatever the pruner says.
+        """
         if step not in self.answers:
             self.trial.report(value, step)
-            self.answers[step] = not self.trial.should_prune()
+            pruned = self.trial.should_prune()  # a halving pruner notes rungs meanwhile
+            self.answers[step] = not pruned or step >= self.config.training.max_steps
         return self.answers[step]
 
     def ended(self, state: TrialState, value: float | None, *, trained: bool) -> FrozenTrial:

@@ -34,8 +34,8 @@ class TrainingListener(Protocol):
     def between_steps(self) -> None:
         """Called before every optimizer step."""
 
-    def after_validation(self, step: int, values: Numbers) -> None:
-        """Called with the curves' values after each validation."""
+    def after_validation(self, step: int, values: Numbers, *, last: bool) -> None:
+        """Called with the curves' values after each validation; `last`: the training ends with it."""
 
 
 class Learner(LightningModule):
@@ -157,8 +157,10 @@ class Learner(LightningModule):
         if message := divergence_message(values, state.step):
             raise DivergedError(message)
         state.keep_if_best(values, self.monitored_metric, self._copy_weights, last=self.keeps_last)
-        self.listener.after_validation(state.step, values)
-        if state.stopped_early(self.config.training.early_stop):
+        training = self.config.training
+        stops = state.stopped_early(training.early_stop)
+        self.listener.after_validation(state.step, values, last=stops or state.step >= training.max_steps)
+        if stops:
             self.trainer.should_stop = True
 
     def snapshot(self) -> dict[str, Any]:

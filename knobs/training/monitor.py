@@ -66,11 +66,11 @@ class RunMonitor:
         if time.monotonic() >= self.due:
             self.save_snapshot()
 
-    def after_validation(self, step: int, values: Numbers) -> None:
-        """Send the values as a curve point. Raise `PrunedError` if the pruner ends the training."""
+    def after_validation(self, step: int, values: Numbers, *, last: bool) -> None:
+        """Send the values as a curve point. Raise `PrunedError` if the pruner ends the training before its end."""
         self.send_point(CurvePoint(step=step, values=values, time_ms=_now_ms()))
         metric = self.job.pruning_metric
-        if metric is not None and not self.channel.should_continue(step, values[metric]):
+        if metric is not None and not last and not self.channel.should_continue(step, values[metric]):
             raise PrunedError
 
     def send_point(self, point: CurvePoint) -> None:

@@ -95,6 +95,18 @@ def test_the_order_in_which_trials_end_changes_nothing(sampler: str, pruner: str
     assert len({config for config, _ in expected.values()}) > trials // 2
 
 
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
+def test_no_trial_is_pruned_at_its_last_step(pruner: str) -> None:
+    search = Search(made(pruner=pruner, sampler="random"), "s")
+    last = BASELINE.training.max_steps
+    for number in range(12):  # each is worse than all before
+        asked = search.ask(number)
+        answers = [asked.report(step, -float(number)) for step in (last // 2, last)]
+        assert answers[-1]
+        search.history[number] = asked.ended(TrialState.COMPLETE, -float(number), trained=True)
+    assert pruner == "hyperband" or not answers[0]  # halfway it would be pruned
+
+
 def test_a_trial_sees_the_history_that_the_lag_allows_and_no_more() -> None:
     study = made(feedback_lag=4, sampler="gp")
     full, short = Search(study, "s"), Search(study, "s")

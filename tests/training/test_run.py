@@ -81,6 +81,15 @@ def test_the_pruners_answer_ends_the_run(tmp_path: Path) -> None:
     assert (ended.state, ended.checkpoint) == ("pruned", None)
     assert listener.asked == [(step, values["val/accuracy"]) for step, values in listener.curves()]
     assert [step for step, _ in listener.asked] == [5, 10]
+    config = toy_config()
+    stubborn = Listener(answer=lambda step, _: step < config.training.max_steps)
+    whole = train(config, tmp_path / "whole", stubborn, pruning_metric="val/accuracy")
+    assert whole.state == "finished"  # nobody is asked at the last step
+    assert [step for step, _ in stubborn.asked] == [step for step, _ in stubborn.curves()][:-1]
+    early = toy_config(training__early_stop=1, optimizer__lr=1e-12)
+    stopped = Listener(answer=lambda step, _: step < 10)
+    assert train(early, tmp_path / "early", stopped, pruning_metric="val/accuracy").state == "finished"
+    assert [step for step, _ in stopped.asked] == [5]
     silent = Listener(answer=lambda step, _: False)
     assert train(toy_config(), tmp_path / "other", silent).state == "finished"  # there is no pruner
     assert silent.asked == []

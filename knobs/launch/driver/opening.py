@@ -66,7 +66,10 @@ class RunOpener:
         self.recorder.mark_reused(run, found.trained)
         for point in found.points:
             run.receive(point)
-            if planned.should_continue and not planned.should_continue(point.step, point.values[planned.metric]):
+            asks = planned.should_continue is not None and not planned.should_continue(
+                point.step, point.values[planned.metric]
+            )
+            if asks and point is not found.points[-1]:  # nobody is pruned at the end
                 self._end_unstarted(run, Outcome(state="pruned", message="pruned"))
                 return
         if found.checkpoint is None:

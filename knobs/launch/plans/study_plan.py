@@ -50,6 +50,10 @@ class StudyPlan:
         self.pending: dict[str, PendingTrial] = {}
         """Trials that were asked for and have not ended, by label."""
         self.resumed: list[PlannedRun] = []
+        self.missing: list[int] = []
+        """Trials that somebody deleted. They are asked for again, and come out the same."""
+        self._blocked: list[tuple[Row, dict[str, Any]]] = []
+        """Interrupted trials whose history lacks a missing one, with their chosen values."""
         self.values: dict[int, float] = {}
         """The metric of each finished trial."""
         self.counts: dict[str, int] = {}
@@ -80,8 +84,12 @@ class StudyPlan:
                 self._complete_end(row)
             else:
                 waiting[row.trial] = create_trial(state=TrialState.WAITING, params=chosen, distributions=space)
-                self.resumed.append(self._resume(row, chosen))
-        self.next_number = len(rows)
+                self._blocked.append((row, chosen))
+        known = {row.trial for row in rows}
+        self.next_number = max(known, default=-1) + 1
+        self.missing = [number for number in range(self.next_number) if number not in known]
+        while self._blocked and self.search.knows_enough(self._blocked[0][0].trial):
+            self.resumed.append(self._resume(*self._blocked.pop(0)))
         self.mirror = OptunaMirror(self.tracker.places, self.name, self.study)
         self.mirror.sync(self.search.history, waiting, {row.trial: _origin(row.id, row.state) for row in rows})
         self.opened = True
@@ -90,7 +98,8 @@ class StudyPlan:
     def done(self) -> bool:
         """True if no further trial will be asked for."""
         late = self.deadline is not None and time.monotonic() > self.deadline
-        return not self.resumed and (late or self.next_number >= self.total)
+        left = bool(self.missing or self._blocked) or self.next_number < self.total
+        return not self.resumed and (late or not left)
 
     @property
     def left(self) -> int:
@@ -125,10 +134,16 @@ class StudyPlan:
         return sum(number < total for number in self.search.history)
 
     def next(self) -> list[PlannedRun]:
-        """Return an interrupted trial, or the next one if its history is complete."""
+        """Return an interrupted trial, a missing one, or the next one, if its history is complete."""
         if self.resumed:
             return [self.resumed.pop(0)]
-        if self.done or not self.search.knows_enough(self.next_number):
+        if self.done:
+            return []
+        if self._blocked and self.search.knows_enough(self._blocked[0][0].trial):
+            return [self._resume(*self._blocked.pop(0))]
+        if self.missing and self.search.knows_enough(self.missing[0]):
+            return [self._planned(self._ask(self.missing.pop(0)))]
+        if self.next_number >= self.total or not self.search.knows_enough(self.next_number):
             return []
         asked = self._ask(self.next_number)
         self.next_number += 1

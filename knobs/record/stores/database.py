@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -74,9 +76,21 @@ def open_client(uri: str, shown: str) -> MlflowClient:
 
     `shown` is the address as users may see it.
     """
-    if not uri.startswith(("sqlite:", "http:", "https:")):
+    if uri.startswith(("http:", "https:")):
+        retry(lambda: _ask_server(uri), (), PATIENCE_AT_OPENING)
+    elif not uri.startswith("sqlite:"):
         retry(lambda: _connect(uri), (OperationalError,), PATIENCE_AT_OPENING)
     return retry(lambda: _open_client(uri, shown), (MlflowException, OperationalError))
+
+
+def _ask_server(uri: str) -> None:
+    """Ask a tracking server for anything. Any answer will do: MLflow itself would wait for minutes, silently."""
+    scheme, _, rest = uri.partition("://")
+    try:
+        with urllib.request.urlopen(f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}/health", timeout=5):
+            pass
+    except urllib.error.HTTPError:
+        pass
 
 
 def _connect(uri: str) -> None:

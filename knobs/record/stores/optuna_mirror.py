@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,18 @@ class OptunaMirror:
         self.storage = self._open()
         self.direction = StudyDirection.MAXIMIZE if study.direction == "maximize" else StudyDirection.MINIMIZE
         self.ids: dict[int, int] = {}
+        self._placeholders: set[int] = set()
+        """Trials that wait without parameters: the record lacks them."""
 
     def sync(
         self, ended: Mapping[int, FrozenTrial], waiting: Mapping[int, FrozenTrial], attrs: Mapping[int, dict[str, str]]
     ) -> None:
-        """Make the store agree with MLflow."""
+        """Make the store agree with MLflow. A trial that is missing there waits here, without parameters."""
         for number, trial in ended.items():
             trial.user_attrs.update(attrs[number])
         trials = {**ended, **waiting}
+        self._placeholders = set(range(max(trials, default=-1) + 1)) - trials.keys()
+        trials |= {number: create_trial(state=TrialState.WAITING) for number in self._placeholders}
         wanted = [trials[number] for number in range(len(trials))]
         with file_lock(self.places.folder / ".optuna.lock"):
             try:
@@ -76,8 +81,14 @@ class OptunaMirror:
                 state=TrialState.RUNNING, params=dict(asked.trial.params), distributions=asked.trial.distributions
             )
             self.ids[asked.number] = self._create(running)
-        else:
-            self._state(asked.number, TrialState.RUNNING)
+            return
+        if asked.number in self._placeholders:
+            self._placeholders.remove(asked.number)
+            mirrored, chosen = self.ids[asked.number], asked.trial.params
+            for name, shape in asked.trial.distributions.items():
+                internal = shape.to_internal_repr(chosen[name])
+                self._call(partial(self.storage.set_trial_param, mirrored, name, internal, shape))
+        self._state(asked.number, TrialState.RUNNING)
 
     def waits(self, number: int) -> None:
         """Mark a trial as WAITING: it will continue."""

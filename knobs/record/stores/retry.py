@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -37,6 +38,10 @@ _NETWORK = {"ConnectionError", "Timeout", "MaxRetryError", "NewConnectionError",
 """Exceptions of requests and urllib3 for a server that is away."""
 
 
+SILENT_SECONDS = 3.0
+"""A longer wait is announced."""
+
+
 class _Waited:
     after_signal = 0.0
 
@@ -46,7 +51,7 @@ def retry(call: Callable[[], T], failures: tuple[type[Exception], ...] = (), pat
 
     Raise `StoreError` after `patience` seconds or if the store refuses, `BadInputError` if the thing does not exist.
     """
-    began, pause = time.monotonic(), 0.05
+    began, pause, announced = time.monotonic(), 0.05, False
     caught: tuple[type[Exception], ...] = (OSError, sqlite3.Error, *failures)
     while True:
         tried, signalled = time.monotonic(), signals.arrived()
@@ -62,6 +67,9 @@ def retry(call: Callable[[], T], failures: tuple[type[Exception], ...] = (), pat
                 raise BadInputError(text) from None
             if not is_busy(error) or time.monotonic() - began > patience:
                 raise StoreError(f"the store failed, its records are safe: {text}") from error
+            if not announced and time.monotonic() - began > SILENT_SECONDS:
+                announced = True
+                print(f"knobs: waits for the store, up to {patience:.0f} s: {text}", file=sys.stderr, flush=True)
             if signalled:
                 _Waited.after_signal += time.monotonic() - tried + pause
             if _Waited.after_signal > PATIENCE_AFTER_SIGNAL:
