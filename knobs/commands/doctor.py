@@ -97,7 +97,7 @@ def _mlflow(places: StoreLocations) -> Iterator[Finding]:
     if places.tracking_uri is None:
         if not places.database.exists():
             return
-        with sqlite3.connect(f"file:{places.database}?mode=ro", uri=True, timeout=10) as connection:
+        with sqlite3.connect(f"{places.database.as_uri()}?mode=ro", uri=True, timeout=10) as connection:
             try:
                 verdict = connection.execute("pragma quick_check").fetchone()[0]
             except sqlite3.DatabaseError as error:

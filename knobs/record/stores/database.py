@@ -16,7 +16,14 @@ from sqlalchemy.exc import OperationalError
 from knobs.errors import BadInputError, StoreError
 from knobs.record.stores.locations import StoreLocations, without_password
 from knobs.record.stores.locks import file_lock
-from knobs.record.stores.mlflow_internals import TABLES, is_of_other_version, shorten_waits, sqlite_uri
+from knobs.record.stores.mlflow_internals import (
+    TABLES,
+    is_of_other_version,
+    moved_locations,
+    repoint_artifacts,
+    shorten_waits,
+    sqlite_uri,
+)
 from knobs.record.stores.retry import PATIENCE_AT_OPENING, SLICE_SECONDS, is_busy, retry
 
 
@@ -61,10 +68,22 @@ def _check(places: StoreLocations) -> None:
         raise BadInputError(f"{wrong} ({error})") from None
     if TABLES - tables:
         raise BadInputError(wrong)
+    _follow_move(places)
+
+
+def _follow_move(places: StoreLocations) -> None:
+    """If the folder was moved or copied, let the records name the files that are in it now."""
+    if not retry(lambda: moved_locations(places.database, places.artifacts)):
+        return
+    try:
+        with file_lock(places.folder / ".create.lock"):
+            retry(lambda: repoint_artifacts(places.database, places.artifacts))
+    except OSError as error:
+        raise StoreError(f"{places.folder} was moved, and {places.database} cannot be written: {error}") from None
 
 
 def _tables(database: Path) -> set[str]:
-    connection = sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=SLICE_SECONDS)
+    connection = sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=SLICE_SECONDS)
     try:
         return {name for (name,) in connection.execute("select name from sqlite_master where type='table'")}
     finally:

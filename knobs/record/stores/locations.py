@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from knobs.errors import StoreError
+from knobs.errors import BadInputError, StoreError
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class StoreLocations:
         """Return the locations that `KNOBS_MLRUNS` and `MLFLOW_TRACKING_URI` name, or the defaults below `root`."""
         folder = Path(os.environ.get("KNOBS_MLRUNS") or root / "mlruns").resolve()
         tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or None
+        if found := next((mark for mark in "?%" if mark in str(folder)), ""):
+            raise BadInputError(
+                f"{folder} holds a {found}, which MLflow cannot have in a database's address: "
+                "rename the folder, or set KNOBS_MLRUNS to another one"
+            )
         return cls(root, folder, tracking_uri and _with_driver(tracking_uri), storage and _with_driver(storage))
 
     @property

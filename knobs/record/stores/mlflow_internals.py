@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy
 from mlflow.store.db.utils import _get_latest_schema_revision, _get_schema_version
@@ -54,12 +56,42 @@ def is_of_other_version(uri: str) -> bool:
     return version not in (None, latest)  # None: it has no tables yet
 
 
+_LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"))
+"""Tables and columns that hold the place of artifacts as an address."""
+
+
+def moved_locations(database: Path, artifacts: Path) -> list[str]:
+    """Return the addresses of experiments' artifacts that lie in an `artifacts` folder elsewhere.
+
+    An experiment of knobs keeps its artifacts in `artifacts/<its name>`, so another place means a moved store.
+    """
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=SLICE_SECONDS)) as connection:
+        rows = connection.execute("select name, artifact_location from experiments").fetchall()
+    endings = {name: f"/artifacts/{quote(name)}" for name, _ in rows}
+    ours = [
+        (name, place) for name, place in rows if place and place.startswith("file:") and place.endswith(endings[name])
+    ]
+    return [place for name, place in ours if place != (artifacts / name).as_uri()]
+
+
+def repoint_artifacts(database: Path, artifacts: Path) -> None:
+    """Let every address of a moved experiment, and of its runs, begin with the folder that holds the artifacts now."""
+    moved = moved_locations(database, artifacts)
+    with closing(sqlite3.connect(database, timeout=SLICE_SECONDS)) as connection, connection:
+        for old in {place[: place.rindex("/artifacts/") + len("/artifacts")] for place in moved}:
+            for table, column in _LOCATIONS:
+                connection.execute(
+                    f"update {table} set {column} = ? || substr({column}, ?) where substr({column}, 1, ?) = ?",
+                    (artifacts.as_uri(), len(old) + 1, len(old) + 1, f"{old}/"),
+                )
+
+
 def read_metrics(database: Path, runs: Sequence[str]) -> Iterable[tuple[str, str, int, float]]:
     """Yield run, metric, step and value of every recorded value of these runs, in order of steps.
 
     Reads MLflow's own table; `get_metric_history` takes a call for each of thousands of curves.
     """
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=SLICE_SECONDS)
+    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=SLICE_SECONDS)
     try:
         for start in range(0, len(runs), RUNS_PER_QUERY):
             some = runs[start : start + RUNS_PER_QUERY]
