@@ -30,6 +30,11 @@ def text_of(value: Value) -> str:
     return json.dumps(value) if isinstance(value, tuple) else str(value)
 
 
+def as_tuple(value: Any) -> Any:
+    """Return a knob's value that was read from JSON, which knows lists but no tuples."""
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def part(cls: type[T]) -> type[T]:
     """Make `cls` a part: a frozen, keyword-only dataclass whose values are checked strictly when it is built.

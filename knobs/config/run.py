@@ -19,7 +19,7 @@ from knobs import discover
 from knobs.config.data import DataConfig
 from knobs.config.model import ModelConfig
 from knobs.config.optimizer import OptimizerConfig
-from knobs.config.parts import Part, Value, field_names, part, refusal
+from knobs.config.parts import Part, Value, as_tuple, field_names, part, refusal
 from knobs.config.schedule import ScheduleConfig
 from knobs.config.training import Training
 from knobs.errors import BadInputError, nearest
@@ -154,7 +154,7 @@ class RunConfig:
             if name in KINDED or name == "training":
                 if not isinstance(node, dict) or (name in KINDED and not isinstance(node.get("kind"), str)):
                     raise BadInputError(f"{name}: expected an object with its kind and knobs")
-                leaves: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in node.items()}
+                leaves: dict[str, Any] = {k: as_tuple(v) for k, v in node.items()}
                 owner = kind_class(name, leaves.pop("kind")) if name in KINDED else Training
                 parts[name] = owner(**leaves)
             else:

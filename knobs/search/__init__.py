@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from knobs.search.asking import PendingTrial, Search
+from knobs.search.draws import DRAWS, check_space
 from knobs.search.identity import identity_changes, study_identity
 from knobs.search.importance import FEWEST_TRIALS, RESAMPLES, Importance, importances
 from knobs.search.optuna_internals import SpaceProbe
 from knobs.search.samplers import make_pruner, make_sampler
-from knobs.search.study import Direction, Space, Study, rank_trials
+from knobs.search.study import Direction, Space, Study, check_goal, rank_trials
 from knobs.search.trials import finished_trial, rungs_from_json
 
 __all__ = [
+    "DRAWS",
     "FEWEST_TRIALS",
     "RESAMPLES",
     "Direction",
@@ -20,6 +22,8 @@ __all__ = [
     "Space",
     "SpaceProbe",
     "Study",
+    "check_goal",
+    "check_space",
     "finished_trial",
     "identity_changes",
     "importances",

@@ -7,7 +7,7 @@ copying them, to resample the trials of a study, or to write a whole curve in on
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -44,6 +44,31 @@ class SpaceProbe(optuna.trial.FixedTrial):
         if not inside:
             raise BadInputError(f"the baseline lies outside its own space: {name} = {value!r} is not in {distribution}")
         return value
+
+
+class DrawnTrial(optuna.trial.FixedTrial):
+    """Walks a search space with values that `choose` takes from each distribution, and notes both."""
+
+    def __init__(self, choose: Callable[[BaseDistribution], Any]) -> None:
+        super().__init__({})
+        self.choose = choose
+        self.chosen: dict[str, Any] = {}
+        self.seen: dict[str, BaseDistribution] = {}
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self.chosen:
+            self.seen[name], self.chosen[name] = distribution, self.choose(distribution)
+        return self.chosen[name]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The values so far."""
+        return self.chosen
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The distributions so far."""
+        return self.seen
 
 
 class FinishedTrial(FrozenTrial):

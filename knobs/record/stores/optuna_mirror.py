@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Mapping
@@ -11,9 +12,11 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from knobs.config import text_of
 from knobs.errors import StoreError
 from knobs.record.stores.locations import StoreLocations, without_password
 from knobs.record.stores.locks import file_lock
@@ -41,7 +44,7 @@ class OptunaMirror:
         for number, trial in ended.items():
             trial.user_attrs.update(attrs[number])
         trials = {**ended, **waiting}
-        wanted = [trials[number] for number in range(len(trials))]
+        wanted = [_storable(trials[number]) for number in range(len(trials))]
         with file_lock(self.places.folder / ".optuna.lock"):
             try:
                 self._sync(wanted)
@@ -94,7 +97,7 @@ class OptunaMirror:
         self._state(number, trial.state, trial.values)
 
     def _create(self, trial: FrozenTrial) -> int:
-        return int(self._call(lambda: self.storage.create_new_trial(self.study_id, trial)))
+        return int(self._call(lambda: self.storage.create_new_trial(self.study_id, _storable(trial))))
 
     def _state(self, number: int, state: TrialState, values: Any = None) -> None:
         self._call(lambda: self.storage.set_trial_state_values(self.ids[number], state, values))
@@ -153,6 +156,25 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
 
         storage.engine.dispose()
     return storage
+
+
+def _storable(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial as Optuna's database can hold it: choices that are tuples as their text, `[8, 8]`."""
+    tupled = {
+        name: CategoricalDistribution(list(map(_as_text, found.choices)))
+        for name, found in trial.distributions.items()
+        if isinstance(found, CategoricalDistribution) and any(isinstance(choice, tuple) for choice in found.choices)
+    }
+    if not tupled:
+        return trial
+    stored = copy.copy(trial)
+    stored.distributions = {**trial.distributions, **tupled}
+    stored.params = {name: _as_text(value) for name, value in trial.params.items()}
+    return stored
+
+
+def _as_text(value: Any) -> Any:
+    return text_of(value) if isinstance(value, tuple) else value
 
 
 def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
