@@ -20,7 +20,7 @@ from knobs.record.stores.locations import without_password
 
 DESCRIPTION = "Neural-network experiments you can trust: tracked runs, studies that lose nothing, fair ablations."
 
-COMMANDS = ("list", "run", "study", "ablate", "report", "reproduce", "status", "ui", "doctor", "clean")
+COMMANDS = ("list", "run", "study", "ablate", "report", "reproduce", "status", "ui", "check", "doctor", "clean")
 """The modules of this package that are commands, in the order of `knobs --help`.
 
 Each has `add_arguments(parser)` and `execute(options, knobs)`. A command that takes knobs also has `KNOBS`, the knobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from typing import Annotated, Any, ClassVar, TypeVar, cast, dataclass_transform
 
@@ -10,6 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from knobs.errors import BadInputError, nearest
+from knobs.user_code import line_of
 
 T = TypeVar("T")
 
@@ -45,6 +47,7 @@ def part(cls: type[T]) -> type[T]:
     validating = made.__init__
 
     def checked(self: Any, /, *args: Any, **knobs: Any) -> None:
+        check_is_part(type(self))
         try:
             validating(self, *args, **knobs)
         except ValidationError as error:
@@ -52,6 +55,19 @@ def part(cls: type[T]) -> type[T]:
 
     made.__init__ = checked  # type: ignore[assignment]
     return cast("type[T]", made)
+
+
+@functools.cache
+def check_is_part(cls: type[Any]) -> None:
+    """Raise `BadInputError` if a class declares knobs but has no `@part` above it: they would be ignored."""
+    declared = [name for name, kind in vars(cls).get("__annotations__", {}).items() if "ClassVar" not in str(kind)]
+    if declared and "__pydantic_fields__" not in vars(cls):
+        place = line_of(cls)
+        where = f"{place}: " if place else ""
+        raise BadInputError(
+            f"{where}class {cls.__name__} needs @part above it (from knobs import part); without it, {declared[0]} is "
+            f"no knob"
+        )
 
 
 def _one_line(cls: type[Any], error: ValidationError) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from knobs import discover, signals
+from knobs.checks.studies import check_study
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.baseline import check_buildable, with_typed_knobs
 from knobs.launch.driver import Driver
@@ -25,7 +26,7 @@ from knobs.record.schema import Artifact, Kind, Tag, is_test
 from knobs.record.states import StateName
 from knobs.record.stores.locks import only_driver
 from knobs.record.stores.mlflow_store import Tracker
-from knobs.search import Study, check_space
+from knobs.search import Study
 from knobs.terminal.say import how_to_call, say, warn
 from knobs.terminal.study_tables import show_best_trials
 
@@ -47,7 +48,7 @@ def launch_study(
     `timeout` is in seconds. Raise `AnswerNoError` if no trial finished.
     """
     study = load_study(name, typed, sampler=sampler, pruner=pruner, seed=seed)
-    check_space(name, study)
+    check_study(name, study)
     check_buildable(study.baseline)
     total = trials if trials is not None else study.trials
     workers, lag = len(session.devices), study.feedback_lag
