@@ -129,7 +129,8 @@ def _misspelt(error: BaseException) -> tuple[str, list[str]]:
             return leaf, [module.name for module in pkgutil.iter_modules(path)]
         case ImportError(name=str(module)):
             found = re.search(r"cannot import name '(\w+)'", str(error))
-            return (found[1], dir(sys.modules[module])) if found else ("", [])
+            known = sys.modules[module]
+            return (found[1], [*dir(known), *getattr(known, "__all__", ())]) if found else ("", [])
         case AttributeError(name=str(name)) if "did you mean" not in str(error).lower():
             return name, dir(error.obj)
         case NameError(name=str(name)):

@@ -27,34 +27,30 @@ def check_decidable(ablation: Ablation) -> None:
     undecided = undecidable(ablation.claims, ablation, ablation.seeds)
     if not undecided:
         return
-    claim, why = undecided[0]
-    if "seed" not in why and "p" not in why.split():
+    claim, why, by_seeds = undecided[0]
+    if not by_seeds:
         raise BadInputError(f"claim {claim.text!r} cannot be decided: {why}")
     enough = next((n for n in range(ablation.seeds + 1, MOST_SEEDS) if not undecidable([claim], ablation, n)), None)
     hint = f"; from {enough} seeds on it can be (Ablation.seeds or --seeds)" if enough else ""
     raise BadInputError(f"claim {claim.text!r} cannot be decided by {ablation.seeds} seeds: {why}{hint}")
 
 
-def undecidable(claims: Sequence[Claim], ablation: Ablation, seeds: int) -> list[tuple[Claim, str]]:
-    """Return the claims that this many seeds cannot decide together, each with the reason."""
+def undecidable(claims: Sequence[Claim], ablation: Ablation, seeds: int) -> list[tuple[Claim, str, bool]]:
+    """Return the claims that cannot be decided together, each with the reason, and whether more seeds would help."""
     factors = {factor.name: list(factor.levels) for factor in ablation.factors}
     tested = [_with_number(claim) for claim in claims if not isinstance(claim, Computed)]
-    found: list[tuple[Claim, str]] = []
-    smallest: list[float] = []
+    found: list[tuple[Claim, str, bool]] = []
     for claim in tested:
         try:
             values = _supporting(claim, ablation, factors, seeds)
             verdict = decide_claims([claim], {claim.metric: values}, factors)[0]
         except UndecidableError as error:
-            found.append((claim, str(error)))
+            found.append((claim, str(error), False))
             continue
         if verdict.result is None or verdict.verdict != "supported":
-            found.append((claim, verdict.note or "no p below .05 can come out"))
-        else:
-            smallest.append(verdict.result.p_uncorrected)
-            if verdict.result.p_uncorrected * len(tested) > 0.05:
-                p = verdict.result.p_uncorrected
-                found.append((claim, f"the smallest p is {p:.3g}, and {len(tested)} claims share .05"))
+            found.append((claim, verdict.note or "no p below .05 can come out", True))
+        elif (p := verdict.result.p_uncorrected) * len(tested) > 0.05:
+            found.append((claim, f"the smallest p is {p:.3g}, and {len(tested)} claims share .05", True))
     return found
 
 

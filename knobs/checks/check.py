@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from knobs.errors import AnswerNoError
+from knobs.user_code import placed_text
 
 
 class FailedCheckError(AnswerNoError):
@@ -25,6 +26,13 @@ class Check:
     def __call__(self) -> str:
         """Do the check. Raise `KnobsError`, or what user code raises, if it fails."""
         return self.act()
+
+    def outcome(self) -> tuple[bool, str]:
+        """Do the check. Return whether it passed, and what it found or what is wrong."""
+        try:
+            return True, self.act()
+        except Exception as error:  # what content raises is the answer
+            return False, placed_text(error)
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.name}"

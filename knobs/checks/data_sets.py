@@ -19,9 +19,12 @@ def loaded_splits(config: DataConfig) -> Splits:
     return load_arrays(config).splits
 
 
-def check_spec(config: DataConfig) -> str:
-    """Raise `FailedCheckError` if the arrays are not what the spec says, or hold no full batch. Return their sizes."""
-    spec, splits = config.spec(), loaded_splits(config)
+def check_spec(config: DataConfig, splits: Splits | None = None) -> str:
+    """Raise `FailedCheckError` if the arrays are not what the spec says, or hold no full batch. Return their sizes.
+
+    `splits` are the arrays, if they are loaded already.
+    """
+    spec, splits = config.spec(), splits or loaded_splits(config)
     if spec.metric not in ("loss", *METRICS[spec.task]):
         raise _failed(config, f"its metric {spec.metric!r} is none of the task {spec.task}")
     for name, split in splits.items():
@@ -32,9 +35,9 @@ def check_spec(config: DataConfig) -> str:
     return ", ".join(f"{name} {len(split.x):,}" for name, split in splits.items())
 
 
-def check_loads_twice(config: DataConfig) -> str:
+def check_loads_twice(config: DataConfig, splits: Splits | None = None) -> str:
     """Raise `FailedCheckError` if a second load gives other arrays: it draws without a fixed seed."""
-    if hash_splits(load_arrays(config).splits) != hash_splits(loaded_splits(config)):
+    if hash_splits(load_arrays(config).splits) != hash_splits(splits or loaded_splits(config)):
         raise _failed(config, "two loads differ: load() draws without a fixed seed, or reads what changes")
     return "twice the same"
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from knobs import discover, user_code
+from knobs import discover
 from knobs.commands.arguments import Parser
 from knobs.errors import AnswerNoError
 
@@ -36,10 +36,6 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
 
 def _passes(check: Check) -> bool:
     """Do one check and print its line."""
-    try:
-        print(f"ok    {check}: {check()}", flush=True)
-    except Exception as error:  # what content raises is the answer
-        text = user_code.placed_text(error).replace("\n", "\n      ")
-        print(f"FAIL  {check}: {text}", flush=True)
-        return False
-    return True
+    passed, text = check.outcome()
+    print(f"{'ok' if passed else 'FAIL':<5} {check}: " + text.replace("\n", "\n      "), flush=True)
+    return passed

@@ -52,7 +52,9 @@ def check_space(name: str, study: Study, draws: int = DRAWS) -> list[RunConfig]:
             where = line_of(study.space)
             check_suggested(f"{where}: {space}" if where else space, trial.params, config)
             for knob, distribution in trial.distributions.items():
-                _check_same_kind(space, knob, seen.setdefault(knob, distribution), distribution)
+                _check_same_kind(
+                    f"{where}: {space}" if where else space, knob, seen.setdefault(knob, distribution), distribution
+                )
             found.append(config)
         if study.space(SpaceProbe({**config.knobs(), **trial.params}), study.baseline) != config:
             raise BadInputError(
