@@ -39,8 +39,9 @@ def check_ablation(name: str, ablation: Ablation, *, quick: bool = False) -> str
 
 
 def check_derived(ablation: Ablation) -> None:
-    """Raise `BadInputError` if a derived number raises, or is no number, for plausible records of a first cell."""
-    config = ablation.cells()[0].config
+    """Raise `BadInputError` if a derived number raises, or is no number, for plausible records: of a run that learns,
+    and of one that does not."""
+    config = ablation.cells()[0].config.with_knobs({"seed": ablation.first_seed})
     for derived in ablation.derived:
         for learns in (True, False):
             try:
