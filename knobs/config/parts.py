@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from typing import Annotated, Any, ClassVar, TypeVar, cast, dataclass_transform
 
@@ -57,11 +56,12 @@ def part(cls: type[T]) -> type[T]:
     return cast("type[T]", made)
 
 
-@functools.cache
 def check_is_part(cls: type[Any]) -> None:
     """Raise `BadInputError` if a class declares knobs but has no `@part` above it: they would be ignored."""
+    if "__pydantic_fields__" in vars(cls):
+        return
     declared = [name for name, kind in vars(cls).get("__annotations__", {}).items() if "ClassVar" not in str(kind)]
-    if declared and "__pydantic_fields__" not in vars(cls):
+    if declared:
         place = line_of(cls)
         where = f"{place}: " if place else ""
         raise BadInputError(
