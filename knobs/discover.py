@@ -11,15 +11,16 @@ import ast
 import functools
 import importlib
 import os
+import re
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
-from traceback import extract_tb
 from types import ModuleType
 from typing import Any, TypeVar
 
 from knobs.errors import BadInputError, nearest
+from knobs.user_code import place_of, text_of_error, user_error
 
 T = TypeVar("T")
 
@@ -33,6 +34,9 @@ FOLDERS = {
 }
 """Content folders, with the word for one file in each."""
 
+NAME = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+"""Names that are safe in filters, paths and pages."""
+
 _PACKAGE = Path(__file__).resolve().parent
 SHIPPED = _PACKAGE / "content" if (_PACKAGE / "content").is_dir() else _PACKAGE.parent
 """Where the shipped content folders are: inside the installed package, or beside it in the repository."""
@@ -44,7 +48,7 @@ def project_root(start: Path | None = None) -> Path:
     Return `start` itself if there is none. The variable `KNOBS_ROOT` overrides the search; workers inherit it.
     """
     if start is None and (named := os.environ.get("KNOBS_ROOT")):
-        return Path(named)
+        return Path(named).expanduser()
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / "studies").is_dir() or (folder / "experiments").is_dir():
@@ -129,31 +133,35 @@ def launch_docstring(name: str) -> str:
     return ""
 
 
+def check_file_name(path: Path) -> None:
+    """Raise `BadInputError` if a content file's name cannot be imported, or is not safe in filters, paths and pages."""
+    if not re.fullmatch(NAME, path.stem):
+        better = re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem).strip("_")[:64]
+        hint = f"; rename it, for example to {better}.py" if better else ""
+        raise BadInputError(f"{path}: a file's name may hold letters, digits, _ and -, at most 64{hint}")
+
+
 def load(folder: str, name: str) -> ModuleType:
     """Import a content file by its name. Raise `BadInputError` if the name is unknown or the file fails."""
     known = files(folder)
     if name not in known:
         raise BadInputError(f"no {FOLDERS[folder]} named {name!r}" + nearest(name, known))
+    check_file_name(known[name])
     try:
         return importlib.import_module(f"{folder}.{name}")
-    except BadInputError as error:
-        raise BadInputError(f"{known[name]}: {error}") from error
+    except BadInputError as error:  # said about the line that built something, in this file or in one that it imports
+        raise user_error(error, "" if place_of(error) else str(known[name])) from error
     except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input, not an internal error
-        said = str(error).strip().partition("\n")[0]
-        raise BadInputError(f"{known[name]} does not import: {type(error).__name__}: {said}{_place(error)}") from error
-
-
-def _place(error: BaseException) -> str:
-    """Return the last line of content that an error passed through, in parentheses; empty if there is none."""
-    content = tuple(f"{base / folder}{os.sep}" for base in (current_root(), SHIPPED) for folder in FOLDERS)
-    lines = [frame for frame in extract_tb(error.__traceback__) if frame.filename.startswith(content)]
-    return f" ({lines[-1].filename}:{lines[-1].lineno})" if lines else ""
+        place = f" ({place})" if (place := place_of(error)) else ""
+        raise BadInputError(f"{known[name]} does not import: {text_of_error(error)}{place}") from error
 
 
 def find_file(name: str) -> str:
     """Return the folder of the study or ablation of this name; names are unique across the two. Imports nothing."""
     places = {folder: files(folder) for folder in ("studies", "experiments")}
     found = [folder for folder, known in places.items() if name in known]
+    for folder in found:
+        check_file_name(places[folder][name])
     if len(found) > 1:
         raise BadInputError(f"{name!r} names both a study and an ablation; rename one of the two files")
     if not found:

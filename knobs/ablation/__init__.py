@@ -5,8 +5,9 @@ from __future__ import annotations
 from knobs.ablation.ablation import Ablation
 from knobs.ablation.cell_values import Levels, UndecidableError, Values, is_selected
 from knobs.ablation.claims import Beats, Claim, Computed, Exceeds, Matches, NoDifference, NumberClaim, Trend
-from knobs.ablation.factors import DERIVED, Cell, Derived, Factor, Quick, RecordedValues, Reference
+from knobs.ablation.factors import Cell, Derived, Factor, Quick, RecordedValues, Reference
 from knobs.ablation.matching import Match, match_config, network_size
+from knobs.ablation.names import DERIVED
 from knobs.ablation.verdicts import ClaimVerdict, decide_claims
 
 __all__ = [

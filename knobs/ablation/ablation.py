@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from knobs.ablation.claims import Beats, Claim, Exceeds
-from knobs.ablation.factors import DERIVED, Cell, Derived, Factor, Quick, Reference
+from knobs.ablation.factors import Cell, Derived, Factor, Quick, Reference
 from knobs.ablation.matching import Match, match_config
-from knobs.config import METRICS, RunConfig, Value
+from knobs.ablation.names import check_metric
+from knobs.config import RunConfig, Value
 from knobs.errors import BadInputError, nearest
-from knobs.search import Direction, Space, SpaceProbe, Study, make_pruner
+from knobs.search import Direction, Space, SpaceProbe, Study, check_goal, make_pruner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +70,18 @@ class Ablation:
                 if unknown := [k for k in changes if k not in knobs and not _of_new_kind(k, changes)]:
                     hint = nearest(unknown[0], knobs)
                     raise BadInputError(f"level {level} of factor {factor.name}: {unknown[0]} is no knob{hint}")
-        metrics = [f"val/{name}" for name in ("loss", *METRICS[self.baseline.data.spec().task])]
-        if self.metric not in metrics:
-            raise BadInputError(f"metric = {self.metric!r}: not recorded here{nearest(self.metric, metrics)}")
+        check_goal(self.metric, self.direction, self.baseline.data.spec())
         if self.trials < 1 or self.seeds < 1:
             raise BadInputError("an ablation needs at least 1 trial and 1 seed a cell")
         if self.claims and self.seeds < 2:
             raise BadInputError(f"{self.seeds} seed cannot decide a claim: a test needs at least 2")
         make_pruner(self.pruner, self.baseline)
-        self._check_derived()
-        for cell in self.cells():
+        self._check_metrics()
+        cells = self.cells()
+        for cell in cells:
             self._check_tuned(cell)
+        if len({cell.name for cell in cells}) < len(cells):
+            raise BadInputError("two cells have the same name: the levels' names, joined by blanks, must differ")
         for claim in self.claims:
             claim.check({factor.name: list(factor.levels) for factor in self.factors})
 
@@ -93,12 +95,14 @@ class Ablation:
             if changes and changes <= tuned:
                 raise BadInputError(f"{min(changes)} is a factor and a nuisance knob; it can only be one of the two")
 
-    def _check_derived(self) -> None:
-        """Check that derived metrics exist, and give claims the better direction of each."""
+    def _check_metrics(self) -> None:
+        """Check that runs record what is shown and claimed, and give claims the better direction of derived numbers."""
         known = {derived.metric: derived for derived in self.derived}
-        for metric in (self.shown, *(claim.metric for claim in self.claims)):
-            if metric.startswith(DERIVED) and metric not in known:
-                raise BadInputError(f"{metric} is not derived here{nearest(metric, known)}")
+        named = [("shown", self.shown), *((f"claim {claim.text!r}", claim.metric) for claim in self.claims)]
+        named += [(f"reference {reference.name!r}", reference.metric) for reference in self.references]
+        for what, metric in named:
+            if metric:
+                check_metric(what, metric, self.baseline.data.spec(), known)
         falling = {name for name, derived in known.items() if derived.lower_is_better}
         claims = tuple(
             replace(c, direction="minimize") if isinstance(c, Beats | Exceeds) and c.metric in falling else c

@@ -101,7 +101,7 @@ class Beats(_Claim):
         """Return the paired test of better - worse."""
         first, second = self.selections()
         a, b, caveat = paired_values(first, second, values, factors)
-        return stats.beats(a, b, direction=self.direction or _by_name(self.metric)), caveat
+        return stats.beats(a, b, direction=self.direction or better_direction(self.metric)), caveat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +191,7 @@ class Exceeds(NumberClaim):
         """Return the test of the seeds' mean less the value."""
         del factors
         table, caveat = cell_table(values, self.where)
-        return stats.exceeds(table, self.number, direction=self.direction or _by_name(self.metric)), caveat
+        return stats.exceeds(table, self.number, direction=self.direction or better_direction(self.metric)), caveat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,5 +222,6 @@ class Computed(NumberClaim):
         return "supported" if abs(self.number - self.expected) <= self.within else "contradicted"
 
 
-def _by_name(metric: str) -> Literal["maximize", "minimize"]:
+def better_direction(metric: str) -> Literal["maximize", "minimize"]:
+    """Return the better direction of a metric by its name."""
     return "minimize" if metric.rpartition("/")[2] in LOWER_IS_BETTER else "maximize"

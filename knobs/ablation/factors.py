@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from knobs.ablation.names import DERIVED, check_key, check_levels
 from knobs.config import RunConfig, Value
-
-DERIVED = "derived/"
-"""Prefix of the names of derived numbers."""
+from knobs.errors import BadInputError
 
 
 @dataclass(frozen=True)
@@ -20,10 +19,17 @@ class Factor:
     levels: Mapping[str, Mapping[str, Value]]
     """The knobs that each level sets, by the level's name."""
 
+    def __post_init__(self) -> None:
+        check_key("factor", self.name)
+        check_levels(self.name, self.levels)
+
     @classmethod
     def of(cls, knob: str, values: Sequence[Value]) -> Factor:
         """Return the factor of one knob with these values. It is ordered if they are numbers."""
-        return cls(knob, {_text(value): {knob: value} for value in values})
+        levels = {_text(value): {knob: value} for value in values}
+        if len(levels) < len(values):
+            raise BadInputError(f"factor {knob}: two of its levels have the same name; there is: {', '.join(levels)}")
+        return cls(knob, levels)
 
     @property
     def positions(self) -> tuple[float, ...] | None:
@@ -93,6 +99,9 @@ class Derived:
     of: Callable[[RunConfig, RecordedValues], float]
     """A pure function of config and records. It returns NaN if the run has no such number."""
     lower_is_better: bool = False
+
+    def __post_init__(self) -> None:
+        check_key("derived number", self.name)
 
     @property
     def metric(self) -> str:

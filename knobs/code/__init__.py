@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from knobs.code.functions import function_hash
 from knobs.code.hashes import Code, code_hash, collect_code, training_code, training_code_hash
 from knobs.code.imported import (
     changed_modules,
@@ -19,7 +18,6 @@ __all__ = [
     "code_hash",
     "collect_code",
     "forget_project_modules",
-    "function_hash",
     "install_noting_finder",
     "restore_project_modules",
     "training_code",

@@ -7,6 +7,7 @@ import re
 from functools import partial
 from typing import Any, NoReturn
 
+from knobs.discover import NAME
 from knobs.errors import BadInputError, nearest
 
 TIMES = {"s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -98,5 +99,5 @@ def parse_amount(option: str, text: str, units: dict[str, float], example: str) 
 
 def check_name(name: str) -> None:
     """Raise `BadInputError` if the name is not safe in filters, paths and pages."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+    if not re.fullmatch(NAME, name):
         raise BadInputError(f"{name!r} is not a valid name: use letters, digits, _ and -, at most 64")

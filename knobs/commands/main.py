@@ -10,16 +10,17 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
-from knobs import discover, signals
+from knobs import discover, signals, user_code
 from knobs.commands.arguments import Parser, split_knobs
-from knobs.errors import InterruptedBySignal, KnobsError
+from knobs.errors import BadInputError, InterruptedBySignal, KnobsError
 from knobs.record.stores.locations import without_password
 
 DESCRIPTION = "Neural-network experiments you can trust: tracked runs, studies that lose nothing, fair ablations."
 
-COMMANDS = ("list", "run", "study", "ablate", "report", "reproduce", "status", "ui", "doctor", "clean")
+COMMANDS = ("list", "run", "study", "ablate", "report", "reproduce", "status", "ui", "check", "doctor", "clean")
 """The modules of this package that are commands, in the order of `knobs --help`.
 
 Each has `add_arguments(parser)` and `execute(options, knobs)`. A command that takes knobs also has `KNOBS`, the knobs
@@ -62,6 +63,7 @@ def _execute(name: str, arguments: list[str]) -> None:
 def main() -> None:
     """Run `knobs` with this process's arguments, and exit with the code that the README lists."""
     signals.install()
+    _print_anything()
     code = 0
     try:
         try:
@@ -79,18 +81,34 @@ def main() -> None:
     sys.exit(code)
 
 
+def _print_anything() -> None:
+    """Let a terminal that knows few characters print the others as `?`: a docstring may hold any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _report_error(error: BaseException) -> int:
-    """Print one line about the error that ended the command. Return the exit code."""
-    if isinstance(error, (KnobsError, InterruptedBySignal)):
+    """Print what ended the command, in at most four lines. Return the exit code.
+
+    An exception of user code is bad input, wherever it passed through; its traceback is in a file.
+    """
+    theirs = isinstance(error, Exception) and (user_code.place_of(error) or isinstance(error, BadInputError))
+    if isinstance(error, InterruptedBySignal) or (isinstance(error, KnobsError) and not theirs):
         print(f"knobs: {error}", file=sys.stderr)
         return error.exit_code
+    if theirs:
+        print(f"knobs: {without_password(user_code.placed_text(error))}", file=sys.stderr)
+        if not isinstance(error, KnobsError) or (error.__cause__ and not isinstance(error.__cause__, KnobsError)):
+            print(f"the full traceback: {_write_log()}", file=sys.stderr)
+        return error.exit_code if isinstance(error, KnobsError) else BadInputError.exit_code
     text = without_password(f"internal error: {type(error).__name__}: {error}")
     print(f"knobs: {text}; see {_write_log()}", file=sys.stderr)
     return 4
 
 
 def _write_log() -> Path:
-    """Write the arguments and the traceback to a new file for a bug report. Return its path."""
+    """Write the arguments and the traceback to a new file. Return its path."""
     import tempfile
     import traceback
 

@@ -23,7 +23,19 @@ from knobs.config.data import (
 )
 from knobs.config.model import ModelConfig
 from knobs.config.optimizer import OptimizerConfig
-from knobs.config.parts import Count, Fraction, NonNegative, Part, Positive, Value, describe, field_names, part, text_of
+from knobs.config.parts import (
+    Count,
+    Fraction,
+    NonNegative,
+    Part,
+    Positive,
+    Value,
+    as_tuple,
+    describe,
+    field_names,
+    part,
+    text_of,
+)
 from knobs.config.run import KINDED, RunConfig, kind_class
 from knobs.config.schedule import ScheduleConfig
 from knobs.config.training import Training
@@ -52,6 +64,7 @@ __all__ = [
     "Task",
     "Training",
     "Value",
+    "as_tuple",
     "describe",
     "field_names",
     "kind_class",

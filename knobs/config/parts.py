@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from knobs.errors import BadInputError, nearest
+from knobs.user_code import line_of
 
 T = TypeVar("T")
 
@@ -30,6 +31,11 @@ def text_of(value: Value) -> str:
     return json.dumps(value) if isinstance(value, tuple) else str(value)
 
 
+def as_tuple(value: Any) -> Any:
+    """Return a knob's value that was read from JSON, which knows lists but no tuples."""
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def part(cls: type[T]) -> type[T]:
     """Make `cls` a part: a frozen, keyword-only dataclass whose values are checked strictly when it is built.
@@ -40,6 +46,7 @@ def part(cls: type[T]) -> type[T]:
     validating = made.__init__
 
     def checked(self: Any, /, *args: Any, **knobs: Any) -> None:
+        check_is_part(type(self))
         try:
             validating(self, *args, **knobs)
         except ValidationError as error:
@@ -47,6 +54,20 @@ def part(cls: type[T]) -> type[T]:
 
     made.__init__ = checked  # type: ignore[assignment]
     return cast("type[T]", made)
+
+
+def check_is_part(cls: type[Any]) -> None:
+    """Raise `BadInputError` if a class declares knobs but has no `@part` above it: they would be ignored."""
+    if "__pydantic_fields__" in vars(cls):
+        return
+    declared = [name for name, kind in vars(cls).get("__annotations__", {}).items() if "ClassVar" not in str(kind)]
+    if declared:
+        place = line_of(cls)
+        where = f"{place}: " if place else ""
+        raise BadInputError(
+            f"{where}class {cls.__name__} needs @part above it (from knobs import part); without it, {declared[0]} is "
+            f"no knob"
+        )
 
 
 def _one_line(cls: type[Any], error: ValidationError) -> str:

@@ -19,7 +19,7 @@ from knobs import discover
 from knobs.config.data import DataConfig
 from knobs.config.model import ModelConfig
 from knobs.config.optimizer import OptimizerConfig
-from knobs.config.parts import Part, Value, field_names, part, refusal
+from knobs.config.parts import Part, Value, as_tuple, check_is_part, field_names, part, refusal
 from knobs.config.schedule import ScheduleConfig
 from knobs.config.training import Training
 from knobs.errors import BadInputError, nearest
@@ -36,6 +36,10 @@ class RunConfig:
     training: Training = Training()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Fixes the initial weights, the order of the data and dropout."""
+
+    def __post_init__(self) -> None:
+        for name in KINDED:  # a plain dataclass has an __init__ of its own, which checks nothing
+            check_is_part(type(getattr(self, name)))
 
     def knobs(self) -> dict[str, Value]:
         """Return every knob by its dotted name, in the tree's order. `model.kind` names the class of the part."""
@@ -154,7 +158,7 @@ class RunConfig:
             if name in KINDED or name == "training":
                 if not isinstance(node, dict) or (name in KINDED and not isinstance(node.get("kind"), str)):
                     raise BadInputError(f"{name}: expected an object with its kind and knobs")
-                leaves: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in node.items()}
+                leaves: dict[str, Any] = {k: as_tuple(v) for k, v in node.items()}
                 owner = kind_class(name, leaves.pop("kind")) if name in KINDED else Training
                 parts[name] = owner(**leaves)
             else:
@@ -174,7 +178,9 @@ KINDED: dict[str, tuple[str, type[Part]]] = {
 def kind_class(part_name: str, kind: str) -> type[Part]:
     """Return the class of this kind. Raise `BadInputError` if the folder of the part has no such file."""
     folder, base = KINDED[part_name]
-    return discover.config_class(folder, kind, base)
+    found = discover.config_class(folder, kind, base)
+    check_is_part(found)
+    return found
 
 
 def _parse_value(owner: Any, leaf: str, name: str, text: str) -> Value:

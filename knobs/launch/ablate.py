@@ -8,6 +8,7 @@ from typing import Any
 
 from knobs import discover, signals
 from knobs.ablation import Ablation
+from knobs.checks.ablations import check_ablation
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.ablation_parent import close_ablation, decide_and_record, open_ablation, record_references
 from knobs.launch.baseline import check_buildable
@@ -43,6 +44,7 @@ def launch_ablation(session: Session, file: str, *, seeds: int | None, trials: i
     """Run an ablation to its verdicts, or continue it. Raise `AnswerNoError` if no run of any cell finished."""
     name, ablation = load_ablation(file, seeds=seeds, trials=trials, quick=quick)
     command = launch_command("ablate", file, {"quick": quick, "seeds": seeds, "trials": trials}, {})
+    check_ablation(name, ablation, quick=quick)
     cells = ablation.cells()
     for cell in cells:
         check_buildable(cell.config)

@@ -17,10 +17,11 @@ def with_typed_knobs(config: RunConfig, typed: dict[str, str]) -> RunConfig:
 
 def check_buildable(config: RunConfig) -> None:
     """Raise `BadInputError` if the network cannot take the data, or if the task has no such metric."""
-    from knobs.training.one_sample_batch import check_one_sample_batch  # imports torch
+    from knobs.training.network import build_network_of  # imports torch
+    from knobs.training.one_sample_batch import check_one_sample_batch
 
     spec = config.data.spec()
-    config.model.build(spec)
+    build_network_of(config.model, spec)
     check_one_sample_batch(config)
     monitored(spec, config.training.monitor)
 

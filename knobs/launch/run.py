@@ -63,7 +63,8 @@ def launch_run(session: Session, name: str, typed: dict[str, str], source: str |
         publish_pages(tracker, name)
     run, outcome = plan.runs["run"], plan.outcomes["run"]
     if outcome.state != StateName.FINISHED:
-        raise AnswerNoError(f"the run ended as {outcome.state}: {outcome.message} (run {run})")
+        where = f"\n{driver.recorder.traceback_line(run)}".rstrip() if outcome.log else ""
+        raise AnswerNoError(f"the run ended as {outcome.state}: {outcome.message} (run {run}){where}")
     _print_values(outcome)
     say(f"at step {outcome.best_step} of {config.training.max_steps}; run {run}")
     say(f"look further: {how_to_call('knobs')} ui, then open")

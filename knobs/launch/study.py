@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from knobs import discover, signals
+from knobs.checks.studies import check_study
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.baseline import check_buildable, with_typed_knobs
 from knobs.launch.driver import Driver
@@ -48,6 +49,7 @@ def launch_study(
     `timeout` is in seconds. Raise `AnswerNoError` if no trial finished.
     """
     study = load_study(name, typed, sampler=sampler, pruner=pruner, seed=seed)
+    check_study(name, study)
     check_buildable(study.baseline)
     total = trials if trials is not None else study.trials
     workers, lag = len(session.devices), study.feedback_lag

@@ -8,7 +8,6 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from knobs.ablation import Ablation, Cell, Claim, Factor, NumberClaim
-from knobs.code import function_hash
 from knobs.errors import BadInputError
 from knobs.record.definition import (
     CLAIMS,
@@ -22,7 +21,7 @@ from knobs.record.definition import (
     StudyDefinition,
 )
 from knobs.record.knob_range import ranges_at
-from knobs.search import Study
+from knobs.search import Study, function_hash
 
 
 def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDefinition:

@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
 
-from knobs.config import RunConfig, text_of
+from knobs.config import RunConfig, as_tuple, text_of
 from knobs.errors import BadInputError
 from knobs.search import Space, SpaceProbe
 
@@ -31,13 +31,16 @@ class KnobRange:
     choices: tuple[Any, ...] = ()
     """Instead of bounds."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", as_tuple(list(self.choices)))  # a definition's JSON has no tuples
+
     @classmethod
     def of(cls, name: str, distribution: BaseDistribution) -> KnobRange:
         """Return the range of one of Optuna's distributions."""
         written = json.loads(distribution_to_json(distribution))
         attributes, whole = written["attributes"], written["name"] == "IntDistribution"
         if "choices" in attributes:
-            return cls(name, choices=tuple(attributes["choices"]))
+            return cls(name, choices=attributes["choices"])
         return cls(name, attributes["low"], attributes["high"], bool(attributes.get("log")), whole)
 
     def parse(self, text: str) -> Any:
@@ -45,7 +48,7 @@ class KnobRange:
         if not self.choices:
             return int(text) if self.whole else float(text)
         for choice in self.choices:
-            if text_of(tuple(choice) if isinstance(choice, list) else choice) == text:
+            if text_of(choice) == text:
                 return choice
         raise BadInputError(f"{self.name} = {text!r} is none of its recorded choices: {self.text}")
 
@@ -68,7 +71,7 @@ class KnobRange:
     def text(self) -> str:
         """The range in words: `0.001 to 0.3, log`; `relu, tanh`."""
         if self.choices:
-            return ", ".join(str(choice) for choice in self.choices)
+            return ", ".join(map(text_of, self.choices))
         return f"{self.low:g} to {self.high:g}" + (", log" if self.log else "")
 
 

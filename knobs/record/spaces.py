@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
 
+from knobs.config import as_tuple
 from knobs.errors import StoreError
 from knobs.provenance import short_hash
 from knobs.record.schema import Artifact, Tag
@@ -27,7 +34,14 @@ def space_to_json(distributions: Mapping[str, BaseDistribution]) -> str:
 
 def space_from_json(text: str) -> Distributions:
     """Return the space that `space_to_json` wrote."""
-    return {name: json_to_distribution(json.dumps(entry)) for name, entry in json.loads(text).items()}
+    return {name: _distribution(entry) for name, entry in json.loads(text).items()}
+
+
+def _distribution(entry: dict[str, Any]) -> BaseDistribution:
+    """Return the distribution with this JSON. JSON knows no tuples: a list among its choices is one."""
+    if choices := entry["attributes"].get("choices"):
+        return CategoricalDistribution(as_tuple(choices))
+    return json_to_distribution(json.dumps(entry))
 
 
 def space_file(key: str) -> str:

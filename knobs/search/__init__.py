@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from knobs.search.asking import PendingTrial, Search
+from knobs.search.draws import DRAWS, check_space
+from knobs.search.function_code import function_hash
 from knobs.search.identity import identity_changes, study_identity
 from knobs.search.importance import FEWEST_TRIALS, RESAMPLES, Importance, importances
 from knobs.search.optuna_internals import SpaceProbe
 from knobs.search.samplers import make_pruner, make_sampler
-from knobs.search.study import Direction, Space, Study, rank_trials
+from knobs.search.study import Direction, Space, Study, check_goal, rank_trials
 from knobs.search.trials import finished_trial, rungs_from_json
 
 __all__ = [
+    "DRAWS",
     "FEWEST_TRIALS",
     "RESAMPLES",
     "Direction",
@@ -20,7 +23,10 @@ __all__ = [
     "Space",
     "SpaceProbe",
     "Study",
+    "check_goal",
+    "check_space",
     "finished_trial",
+    "function_hash",
     "identity_changes",
     "importances",
     "make_pruner",

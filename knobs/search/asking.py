@@ -16,7 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from knobs.config import RunConfig
-from knobs.errors import BadInputError, nearest
+from knobs.search.draws import check_suggested
 from knobs.search.optuna_internals import rung_attributes
 from knobs.search.samplers import make_pruner, make_sampler
 from knobs.search.study import Study
@@ -90,14 +90,5 @@ class Search:
                 memory.enqueue_trial(params)
             trial = memory.ask()
             config = self.study.space(trial, self.study.baseline)
-        if not isinstance(config, RunConfig):
-            raise BadInputError(f"the space of {self.name} must return a RunConfig, not {type(config).__name__}")
-        knobs = config.knobs()
-        for knob, value in trial.params.items():
-            if knob not in knobs:
-                raise BadInputError(
-                    f"the space of {self.name} suggests {knob}, which is no knob of its run" + nearest(knob, knobs)
-                )
-            if knobs[knob] != value:
-                raise BadInputError(f"the space of {self.name} suggests {knob} = {value} but its run has {knobs[knob]}")
+        check_suggested(f"the space of {self.name}", trial.params, config)
         return PendingTrial(number, config, trial)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
-import textwrap
 from typing import Any
 
+from knobs.search.function_code import function_code
 from knobs.search.study import Study
 
 
 def study_identity(study: Study) -> dict[str, Any]:
-    """Return `Study.identity` with the code of its space, without comments. Recorded trials must agree with it."""
-    source = textwrap.dedent(inspect.getsource(study.space))
-    return {**study.identity(), "space code": ast.dump(ast.parse(source))}
+    """Return `Study.identity` and the code of its space, with what is bound to it. Recorded trials must agree."""
+    return {**study.identity(), "space code": function_code(study.space)}
 
 
 def identity_changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

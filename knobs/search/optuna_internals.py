@@ -7,7 +7,7 @@ copying them, to resample the trials of a study, or to write a whole curve in on
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -16,22 +16,46 @@ from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 
-from knobs.config import Value
 from knobs.errors import BadInputError, nearest
 
 
-class SpaceProbe(optuna.trial.FixedTrial):
-    """Walks a search space with given values and notes the distributions it meets.
+class _WalkedTrial(optuna.trial.FixedTrial):
+    """Walks a search space and notes each distribution it meets, with its value."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(dict(values))
+        self.seen: dict[str, BaseDistribution] = {}
+        self.chosen: dict[str, Any] = {}
+
+    def choose(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return the value of a knob."""
+        raise NotImplementedError
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        self.seen[name] = distribution
+        if name not in self.chosen:
+            self.chosen[name] = self.choose(name, distribution)
+        return self.chosen[name]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The values so far."""
+        return self.chosen
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The distributions so far."""
+        return self.seen
+
+
+class SpaceProbe(_WalkedTrial):
+    """Walks a search space with given values.
 
     Raises `BadInputError` if the space suggests an unknown knob, or a range that does not hold the knob's value.
     """
 
-    def __init__(self, knobs: Mapping[str, Value]) -> None:
-        super().__init__(dict(knobs))
-        self.seen: dict[str, BaseDistribution] = {}
-
-    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        self.seen[name] = distribution
+    def choose(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return the given value of a knob."""
         if name not in self._params:
             raise BadInputError(
                 f"the space suggests {name}, which is no knob of the baseline" + nearest(name, self._params)
@@ -44,6 +68,18 @@ class SpaceProbe(optuna.trial.FixedTrial):
         if not inside:
             raise BadInputError(f"the baseline lies outside its own space: {name} = {value!r} is not in {distribution}")
         return value
+
+
+class DrawnTrial(_WalkedTrial):
+    """Walks a search space with values that `draw` takes from each distribution."""
+
+    def __init__(self, draw: Callable[[BaseDistribution], Any]) -> None:
+        super().__init__({})
+        self.draw = draw
+
+    def choose(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return a drawn value."""
+        return self.draw(distribution)
 
 
 class FinishedTrial(FrozenTrial):

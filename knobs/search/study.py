@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,12 +11,13 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
 
-from knobs.config import METRICS, RunConfig
+from knobs.config import LOWER_IS_BETTER, METRICS, DataSpec, RunConfig
 from knobs.errors import BadInputError, nearest
 from knobs.search.optuna_internals import SpaceProbe
 from knobs.search.samplers import make_pruner, make_sampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", "Choices for a categorical distribution", UserWarning)  # tuples: stored as text
 
 Space = Callable[[optuna.trial.BaseTrial, RunConfig], RunConfig]
 """A search space: `(trial, baseline) -> RunConfig`. It uses Optuna's suggest calls, each named by its knob."""
@@ -43,17 +45,7 @@ class Study:
     pruner: str = "median"
 
     def __post_init__(self) -> None:
-        metrics = [f"val/{name}" for name in ("loss", *METRICS[self.baseline.data.spec().task])]
-        if isinstance(self.metric, list | tuple) or isinstance(self.direction, list | tuple):
-            raise BadInputError(
-                "a study has one metric and one direction; several objectives are not what knobs is for"
-            )
-        if self.metric not in metrics:
-            raise BadInputError(
-                f"metric = {self.metric!r}: not recorded for this data set" + nearest(self.metric, metrics)
-            )
-        if self.direction not in ("maximize", "minimize"):
-            raise BadInputError(f"direction = {self.direction!r}: either maximize or minimize")
+        check_goal(self.metric, self.direction, self.baseline.data.spec())
         if self.trials < 1 or self.feedback_lag < 1:
             raise BadInputError("a study needs at least 1 trial and a feedback lag of at least 1")
         make_sampler(self.sampler, 0)
@@ -89,6 +81,21 @@ class Study:
             "sampler": self.sampler,
             "pruner": self.pruner,
         }
+
+
+def check_goal(metric: Any, direction: Any, spec: DataSpec) -> None:
+    """Raise `BadInputError` if runs do not record a metric, or if its direction is that of the worse values."""
+    metrics = [f"val/{name}" for name in ("loss", *METRICS[spec.task])]
+    if isinstance(metric, list | tuple) or isinstance(direction, list | tuple):
+        raise BadInputError("a study has one metric and one direction; several objectives are not what knobs is for")
+    if metric not in metrics:
+        raise BadInputError(f"metric = {metric!r}: not recorded for this data set" + nearest(str(metric), metrics))
+    better = "minimize" if metric.removeprefix("val/") in LOWER_IS_BETTER else "maximize"
+    if direction not in ("maximize", "minimize"):
+        raise BadInputError(f"direction = {direction!r}: either maximize or minimize")
+    if direction != better:
+        word = "lower" if better == "minimize" else "higher"
+        raise BadInputError(f"direction = {direction!r}: {metric} is better if it is {word}; use {better}")
 
 
 def rank_trials(values: Mapping[int, float], direction: Direction) -> list[int]:

@@ -17,6 +17,7 @@ from knobs.training.messages import Outcome
 from knobs.training.metrics import evaluate_network
 from knobs.training.monitor import PrunedError, StoppedError
 from knobs.training.state import DivergedError
+from knobs.user_code import placed_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,10 @@ def sample_text(network: nn.Module, config: RunConfig) -> str:
 
 
 def outcome_of_error(error: Exception, device: torch.device, log: list[str]) -> Outcome:
-    """Return the outcome of a training that raised `error`; append the traceback to `log` if it is unexpected."""
+    """Return the outcome of a training that raised `error`; append the traceback to `log` if it is unexpected.
+
+    The message starts with the user's file and line if the error passed through user code.
+    """
     match error:
         case PrunedError():
             return Outcome(state="pruned", message="pruned")
@@ -87,14 +91,13 @@ def outcome_of_error(error: Exception, device: torch.device, log: list[str]) -> 
         case StoreError():
             return Outcome(state="unsaved", message=str(error))
         case KnobsError():
-            return Outcome(state="failed", message=str(error))
+            return Outcome(state="failed", message=placed_text(error))
     kind = device_kind(device.type)
     if kind.is_out_of_memory(error):
         return Outcome(state="out_of_memory", message=str(error).strip().partition("\n")[0])
     lasting = kind.lasting_failure(error, device)
     log.append("".join(traceback.format_exception(error)))
-    message = f"{type(error).__name__}: {error}".partition("\n")[0]
-    return Outcome(state="failed", message=message, lasting_failure=lasting)
+    return Outcome(state="failed", message=placed_text(error), lasting_failure=lasting)
 
 
 def complete_outcome(outcome: Outcome, points: Sequence[CurvePoint], log: list[str], device: torch.device) -> Outcome:

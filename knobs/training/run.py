@@ -28,6 +28,7 @@ from knobs.training.environment import Clock, make_reproducible, warnings_logged
 from knobs.training.learner import Learner
 from knobs.training.messages import Outcome
 from knobs.training.monitor import RunMonitor
+from knobs.training.network import build_network_of
 from knobs.training.one_sample_batch import refuse_one_sample_batch_norm
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def refuse_untrainable(config: RunConfig, device: torch.device) -> None:
 
 def build_network(config: RunConfig, device: torch.device) -> nn.Module:
     """Build the config's network. It is built on the CPU first: the same initial weights on every device."""
-    return config.model.build(config.data.spec()).to(device, float_type(config))
+    return build_network_of(config.model, config.data.spec()).to(device, float_type(config))
 
 
 def fit_learner(learner: Learner, data: InMemoryData, device: torch.device) -> None:

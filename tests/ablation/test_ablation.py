@@ -46,11 +46,17 @@ BEATS = Beats(text="deep beats flat", metric="test/accuracy", better={"model.dep
         ({"metric": "val/acuracy"}, "did you mean val/accuracy"),
         ({"where": lambda levels: False}, "no cell is left"),
         (
-            {"claims": (Beats(text="x", metric="m", better={"model.dept": "2"}, worse={"model.depth": "1"}),)},
+            {"claims": (Beats(text="x", metric="val/loss", better={"model.dept": "2"}, worse={"model.depth": "1"}),)},
             "model.dept is no factor; did you mean model.depth",
         ),
         (
-            {"claims": (Trend(text="x", metric="m", factor="model.depth", way="falls", where={"model.depth": "3"}),)},
+            {
+                "claims": (
+                    Trend(
+                        text="x", metric="test/accuracy", factor="model.depth", way="falls", where={"model.depth": "3"}
+                    ),
+                )
+            },
             "3 is no level of model.depth",
         ),
         (

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
-import optuna
 import pytest
 import torch
 from support import ROOT
 
 from datamodules.toy import Toy
-from knobs import BadInputError, DataConfig, DataSpec, ModelConfig, RunConfig, Splits, Study, Training, discover
+from knobs import BadInputError, DataConfig, DataSpec, ModelConfig, RunConfig, Split, Splits, Study, Training, discover
 from knobs.config import LOWER_IS_BETTER, METRICS, describe, kind_class
-from knobs.data import hash_splits
-from knobs.data.files_read import load_arrays
-from knobs.training.metrics import mean_loss
+from knobs.search import SpaceProbe, check_space
+from knobs.testing import check_fits_one_batch, check_gradients, check_loads_twice, check_spec, loaded_splits
 
 T = TypeVar("T")
 
@@ -83,7 +81,7 @@ def refusal(config: ModelConfig, spec: DataSpec) -> str | None:
 
 @functools.cache
 def splits(config: DataConfig) -> Splits:
-    return load_arrays(config).splits
+    return loaded_splits(config)
 
 
 def one_batch(task: str, layout: str) -> tuple[DataSpec, torch.Tensor, torch.Tensor]:
@@ -192,16 +190,7 @@ def test_a_model_overfits_one_batch(name: str, task: str, layout: str) -> None:
     if sentence := refusal(MODELS[name](), spec):
         assert layout in sentence
         return
-    net = network(MODELS[name](), spec)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    for _ in range(400):
-        loss = mean_loss(spec, net(x), y)
-        if loss.item() < 0.02:
-            break
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    assert loss.item() < 0.02
+    check_fits_one_batch(MODELS[name](), spec, Split(x.numpy(), y.numpy()), share=0.02, rows=32, steps=400)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -211,19 +200,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
         for variant, config in variants(MODELS[name]()).items():
             if refusal(config, spec):
                 continue
-            net = network(config, spec)
-            moved = dict.fromkeys(dict(net.named_parameters()), 0.0)
-            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-            for _ in range(3):  # a branch that starts at zero passes no gradient before its first step
-                optimizer.zero_grad()
-                mean_loss(spec, net(x), y).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                for key, parameter in net.named_parameters():
-                    assert parameter.grad is not None, f"{layout} {variant}: {key} has no gradient"
-                    assert parameter.grad.isfinite().all(), f"{layout} {variant}: {key} has no finite gradient"
-                    moved[key] = max(moved[key], parameter.grad.abs().max().item())
-            still = [key for key, greatest in moved.items() if greatest < 1e-9]
-            assert not still, f"{layout} {variant}: zero gradients in {still}"
+            assert check_gradients(config, spec, Split(x.numpy(), y.numpy())), variant
 
 
 @pytest.mark.parametrize(("name", "data"), list(product(MODELS, DATA)))
@@ -298,30 +275,19 @@ LOADED = [
 
 @pytest.mark.parametrize("config", LOADED)
 def test_a_data_set_is_what_its_spec_says(config: DataConfig) -> None:
+    assert check_spec(config, splits(config))
     spec = config.spec()
-    assert spec.metric in ("loss", *METRICS[spec.task])
     for name, split in splits(config).items():
-        rows = len(split.x)
-        assert rows > 0
-        assert split.x.shape == (rows, *spec.shape)
         assert split.x.dtype == np.float32
         assert split.x.flags.c_contiguous
-        assert np.isfinite(split.x).all()
-        assert np.isfinite(split.y).all()
-        if spec.tokens:
-            assert set(np.unique(split.x)) <= set(range(spec.tokens))
         if spec.task == "multiclass":
-            assert split.y.shape == (rows, *spec.shape[: int(spec.per_step)])
             assert split.y.dtype == np.int64
-            assert set(np.unique(split.y)) <= set(range(spec.outputs))
             if not spec.tokens:  # a rare letter may be missing in a part of the text
                 assert len(np.unique(split.y)) == spec.outputs, f"a class is missing from {name}"
         else:
-            assert split.y.shape == (rows, spec.outputs)
             assert split.y.dtype in ([np.float32, np.float64] if spec.task == "regression" else [np.float32])
         if spec.task == "binary":
             assert set(np.unique(split.y)) == {0.0, 1.0}
-    assert len(splits(config).train.x) >= config.batch_size
 
 
 @pytest.mark.parametrize("config", LOADED)
@@ -334,8 +300,7 @@ def test_splits_share_no_sample(config: DataConfig) -> None:
 def test_a_data_set_is_the_same_when_it_is_loaded_again(name: str) -> None:
     config = DATA[name]()
     before = np.random.get_state()[1].tobytes()  # type: ignore[index]
-    again = load_arrays(config).splits
-    assert hash_splits(again) == hash_splits(splits(config))
+    assert check_loads_twice(config, splits(config))
     assert np.random.get_state()[1].tobytes() == before  # type: ignore[index]
 
 
@@ -362,7 +327,7 @@ def test_a_study_optimises_a_metric_that_its_runs_record(name: str) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_baseline_lies_in_its_space(name: str) -> None:
     baseline = STUDIES[name].baseline
-    trial = optuna.trial.FixedTrial(dict(baseline.knobs()))
+    trial = SpaceProbe(baseline.knobs())
     assert STUDIES[name].space(trial, baseline) == baseline
     assert len(trial.params) >= 4
 
@@ -370,20 +335,17 @@ def test_the_baseline_lies_in_its_space(name: str) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_fifty_samples_of_a_space_build(name: str) -> None:
     study = STUDIES[name]
-    search = optuna.create_study(direction=study.direction, sampler=optuna.samplers.RandomSampler(seed=0))
-    drawn = set()
-    for _ in range(50):
-        trial = search.ask()
-        config = study.space(trial, study.baseline)
+    configs = check_space(name, study)
+    for config in configs:
         knobs = config.knobs()
-        assert {knob: knobs[knob] for knob in trial.params} == trial.params
+        trial = SpaceProbe(knobs)
+        assert study.space(trial, study.baseline) == config
         changed = {knob for knob, value in knobs.items() if study.baseline.knobs().get(knob, ...) != value}
         kinds = {knob.partition(".")[0] for knob in trial.params if knob.endswith(".kind")}
         assert all(knob in trial.params or knob.partition(".")[0] in kinds for knob in changed)
         spec = config.data.spec()
         assert network(config.model, spec).eval()(torch.zeros(2, *spec.shape)).shape == (2, spec.outputs)
-        drawn.add(config.to_json())
-    assert len(drawn) > 45
+    assert len({config.to_json() for config in configs}) > 45
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -171,7 +171,7 @@ except BadInputError as error:
     said = output_of(code, project)
     schedules = project / "schedules"
     assert said == (
-        f"{schedules / 'own.py'} does not import: ZeroDivisionError: division by zero ({schedules / '__init__.py'}:1)"
+        f"{schedules / 'own.py'} does not import: ZeroDivisionError: division by zero (schedules/__init__.py:1)"
     )
 
 
@@ -236,7 +236,7 @@ def test_a_file_that_fails_is_named_in_one_line(project: Path, text: str, said: 
     (project / "studies" / "broken.py").write_text(text)
     with pytest.raises(BadInputError) as caught:
         discover.load("studies", "broken")
-    assert str(project / "studies" / "broken.py") in str(caught.value)
+    assert "studies/broken.py" in str(caught.value)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 

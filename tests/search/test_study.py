@@ -205,8 +205,8 @@ def test_what_makes_trials_comparable_changes_the_identity_and_the_budget_does_n
         return baseline.with_knobs({"model.width": trial.suggest_int("model.width", 4, 128, log=True)})
 
     changes: list[dict[str, Any]] = [
-        *[{"seed": 1}, {"feedback_lag": 2}, {"sampler": "random"}, {"pruner": "none"}, {"metric": "val/loss"}],
-        *[{"direction": "minimize"}, {"space": wider}, {"baseline": BASELINE.with_knobs({"seed": 3})}],
+        *[{"seed": 1}, {"feedback_lag": 2}, {"sampler": "random"}, {"pruner": "none"}, {"space": wider}],
+        *[{"metric": "val/loss", "direction": "minimize"}, {"baseline": BASELINE.with_knobs({"seed": 3})}],
     ]
     texts = {json.dumps(made(**change).identity(), sort_keys=True) for change in [{}, *changes]}
     assert len(texts) == 1 + len(changes)

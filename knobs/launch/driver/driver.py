@@ -12,10 +12,11 @@ from contextlib import suppress
 from knobs import signals
 from knobs.errors import InterruptedBySignal, StoreError
 from knobs.launch.driver.device_time import DeviceTime
-from knobs.launch.driver.display import Display, show_end, work_progress
+from knobs.launch.driver.display import Display, work_progress
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.driver.opening import RunOpener
 from knobs.launch.driver.run_recorder import RunRecorder
+from knobs.launch.driver.same_failures import SameFailures
 from knobs.launch.driver.waiting import WaitingRuns
 from knobs.launch.plans.plan import Plan
 from knobs.launch.pools.messages import (
@@ -56,6 +57,7 @@ class Driver:
         """The runs that each busy worker trains: one, or the members of a batch."""
         self.waiting = WaitingRuns()
         self.device_time = DeviceTime()
+        self.failures = SameFailures(self.recorder, display)
         self._mute = False
         self._environments: dict[WorkerHandle, dict[str, str]] = {}
         self._flushed = time.monotonic()
@@ -102,11 +104,10 @@ class Driver:
         for worker in self.pool.workers:
             if not worker.ready or worker in self.training or self.waiting.needs_card_of(worker, self.training):
                 continue
-            while True:
-                runs = self.waiting.take(worker) or [OpenRun.of(planned) for planned in self.plan.next()]
-                if not runs or self._start(worker, runs):
+            while runs := self.waiting.take(worker) or [OpenRun.of(planned) for planned in self.plan.next()]:
+                if self._start(worker, runs):
                     break
-            if not runs:
+            else:
                 break
 
     def _start(self, worker: WorkerHandle, runs: list[OpenRun]) -> bool:
@@ -208,8 +209,8 @@ class Driver:
         state = end(run, outcome, self.plan.end_tags(run.planned))
         self.plan.ended(run.planned, run.id, state, outcome)
         self.recorder.clear(run)
-        if run.trains and not self._mute:
-            show_end(self.display, run, state, outcome)
+        if not self._mute:
+            self.failures.note(run, state, outcome)
 
     def _stop(self) -> None:
         """Let workers save themselves, then leave every run as interrupted."""

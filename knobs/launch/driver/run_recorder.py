@@ -14,6 +14,7 @@ from knobs import provenance, signals
 from knobs.code import Reads
 from knobs.config import KINDED, RunConfig
 from knobs.data import prepare
+from knobs.errors import BadInputError
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.driver.run_notes import run_note
 from knobs.pages.descriptions import note_tags
@@ -169,6 +170,13 @@ class RunRecorder:
         if run.trains:
             status = STATES[StateName.INTERRUPTED].mlflow
             self.tracker.end(run.id, status, {Tag.STATE: StateName.INTERRUPTED})
+
+    def traceback_line(self, run: str) -> str:
+        """Return a line that says where the log of a recorded run is, with its traceback; empty if it has none."""
+        try:
+            return f"the full traceback: {self.tracker.artifact(run, Artifact.LOG)}\n"
+        except BadInputError:
+            return ""
 
     def scratch(self, run: OpenRun) -> Path:
         """Return the folder of the run's checkpoints; it exists until the run ends."""

@@ -26,6 +26,7 @@ from knobs.record.stores.optuna_mirror import OptunaMirror
 from knobs.record.stores.rows import Row
 from knobs.search import PendingTrial, Search, SpaceProbe, Study, finished_trial, rank_trials, rungs_from_json
 from knobs.training import Outcome
+from knobs.user_code import user_error
 
 
 class StudyPlan:
@@ -198,7 +199,9 @@ class StudyPlan:
     def _ask(self, number: int, values: dict[str, Any] | None = None) -> PendingTrial:
         try:
             asked = self.search.ask(number, values)
-        except ValueError as error:  # Optuna's: the space no longer fits the recorded trials
+        except ValueError as error:
+            if values is None:  # the space raises for this draw
+                raise user_error(error, f"the space of {self.name} raises at trial {number}") from error
             raise BadInputError(f"the space of {self.name} does not fit its recorded trials: {error}") from None
         self.pending[trial_label(number)] = asked
         return asked

@@ -27,7 +27,7 @@ class StoreLocations:
     @classmethod
     def of(cls, root: Path, storage: str | None = None) -> StoreLocations:
         """Return the locations that `KNOBS_MLRUNS` and `MLFLOW_TRACKING_URI` name, or the defaults below `root`."""
-        folder = Path(os.environ.get("KNOBS_MLRUNS") or root / "mlruns").resolve()
+        folder = Path(os.environ.get("KNOBS_MLRUNS") or root / "mlruns").expanduser().resolve()
         tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or None
         if found := next((mark for mark in "?%" if mark in str(folder)), ""):
             raise BadInputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Mapping
@@ -12,9 +13,11 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from knobs.config import text_of
 from knobs.errors import StoreError
 from knobs.record.stores.locations import StoreLocations, without_password
 from knobs.record.stores.locks import file_lock
@@ -46,7 +49,7 @@ class OptunaMirror:
         trials = {**ended, **waiting}
         self._placeholders = set(range(max(trials, default=-1) + 1)) - trials.keys()
         trials |= {number: create_trial(state=TrialState.WAITING) for number in self._placeholders}
-        wanted = [trials[number] for number in range(len(trials))]
+        wanted = [_storable(trials[number]) for number in range(len(trials))]
         with file_lock(self.places.folder / ".optuna.lock"):
             try:
                 self._sync(wanted)
@@ -76,19 +79,18 @@ class OptunaMirror:
 
     def started(self, asked: PendingTrial) -> None:
         """Mark a trial as RUNNING; create it if it is missing."""
-        if asked.number not in self.ids:
-            running = create_trial(
-                state=TrialState.RUNNING, params=dict(asked.trial.params), distributions=asked.trial.distributions
-            )
-            self.ids[asked.number] = self._create(running)
+        number, chosen = asked.number, asked.trial
+        running = create_trial(state=TrialState.RUNNING, params=dict(chosen.params), distributions=chosen.distributions)
+        if number not in self.ids:
+            self.ids[number] = self._create(running)
             return
-        if asked.number in self._placeholders:
-            self._placeholders.remove(asked.number)
-            mirrored, chosen = self.ids[asked.number], asked.trial.params
-            for name, shape in asked.trial.distributions.items():
-                internal = shape.to_internal_repr(chosen[name])
-                self._call(partial(self.storage.set_trial_param, mirrored, name, internal, shape))
-        self._state(asked.number, TrialState.RUNNING)
+        if number in self._placeholders:
+            self._placeholders.remove(number)
+            stored = _storable(running)
+            for name, shape in stored.distributions.items():
+                value = shape.to_internal_repr(stored.params[name])
+                self._call(partial(self.storage.set_trial_param, self.ids[number], name, value, shape))
+        self._state(number, TrialState.RUNNING)
 
     def waits(self, number: int) -> None:
         """Mark a trial as WAITING: it will continue."""
@@ -105,7 +107,7 @@ class OptunaMirror:
         self._state(number, trial.state, trial.values)
 
     def _create(self, trial: FrozenTrial) -> int:
-        return int(self._call(lambda: self.storage.create_new_trial(self.study_id, trial)))
+        return int(self._call(lambda: self.storage.create_new_trial(self.study_id, _storable(trial))))
 
     def _state(self, number: int, state: TrialState, values: Any = None) -> None:
         self._call(lambda: self.storage.set_trial_state_values(self.ids[number], state, values))
@@ -164,6 +166,25 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
 
         storage.engine.dispose()
     return storage
+
+
+def _storable(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial as Optuna's database can hold it: choices that are tuples as their text, `[8, 8]`."""
+    tupled = {
+        name: CategoricalDistribution(list(map(_as_text, found.choices)))
+        for name, found in trial.distributions.items()
+        if isinstance(found, CategoricalDistribution) and any(isinstance(choice, tuple) for choice in found.choices)
+    }
+    if not tupled:
+        return trial
+    stored = copy.copy(trial)
+    stored.distributions = {**trial.distributions, **tupled}
+    stored.params = {name: _as_text(value) for name, value in trial.params.items()}
+    return stored
+
+
+def _as_text(value: Any) -> Any:
+    return text_of(value) if isinstance(value, tuple) else value
 
 
 def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
