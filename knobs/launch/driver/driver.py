@@ -26,6 +26,7 @@ from knobs.launch.pools.messages import (
     PruningQuestion,
     Ready,
     RunEnded,
+    Saving,
     Stop,
     Train,
     has_stopped,
@@ -39,7 +40,7 @@ RETRIES = 3
 """A run that lost more workers than this is given up."""
 
 FLUSH_SECONDS, GRACE_SECONDS = 1.0, 7.0
-"""Seconds between writes of curves; seconds that workers have to save themselves after a signal."""
+"""Seconds between writes of curves; seconds that workers have to save themselves, if nothing is large."""
 
 
 class Driver:
@@ -50,12 +51,10 @@ class Driver:
         self.recorder = RunRecorder(tracker)
         self.training: dict[WorkerHandle, list[OpenRun]] = {}
         """The runs that each busy worker trains: one, or the members of a batch."""
-        self.waiting = WaitingRuns()
-        self.device_time = DeviceTime()
+        self.waiting, self.device_time = WaitingRuns(), DeviceTime()
         self._opening: list[OpenRun] = []
-        self._mute = False
         self._environments: dict[WorkerHandle, dict[str, str]] = {}
-        self._flushed = time.monotonic()
+        self._mute, self._flushed, self._stop_by = False, time.monotonic(), 0.0
 
     def run(self, plan: Plan) -> None:
         """Drive the plan to its end. Raise `InterruptedBySignal` after everything is saved."""
@@ -113,7 +112,8 @@ class Driver:
             if not run.identity and run.trains:
                 self.recorder.open(run, self.plan.experiment, self._environments[worker])
             self.plan.started(run.planned)
-        resume = newest_checkpoints(*[self.recorder.scratch(run) for run in runs if not run.checkpoint])
+        scratch, cache = self.recorder.scratch, self.tracker.places.cache
+        resume = newest_checkpoints(*[scratch(run) for run in runs if not run.checkpoint])
         if not (resume or self.fresh):
             for run in runs:
                 self._reuse(run)
@@ -121,8 +121,7 @@ class Driver:
             return False
         for run in self._opening:
             self.recorder.count_attempt(run)
-        cache = self.tracker.places.cache
-        jobs = [run.job(self.recorder.scratch(run), cache, tuple(resume)) for run in self._opening]
+        jobs = [run.job(scratch(run), cache, tuple(resume)) for run in self._opening]
         self.training[worker], self._opening = self._opening, []
         worker.send(Train(tuple(jobs)))
         return True
@@ -159,6 +158,8 @@ class Driver:
                 self._environments[worker] = message.environment
             case Lost():
                 self._worker_lost(worker, message)
+            case Saving(seconds=seconds):
+                self._stop_by = max(self._stop_by, time.monotonic() + GRACE_SECONDS + seconds)
             case NewPoint() | PruningQuestion() | RunEnded():
                 run = next((run for run in self.training.get(worker, ()) if run.id == message.run), None)
                 if run is not None:
@@ -193,10 +194,9 @@ class Driver:
             del self.training[worker]
 
     def _worker_lost(self, worker: WorkerHandle, lost: Lost) -> None:
-        runs = self.training.pop(worker, [])
         self._environments.pop(worker, None)
         kept: list[OpenRun] = []
-        for run in runs:
+        for run in self.training.pop(worker, []):
             run.lost_workers += 1
             if lost.killed_for_memory:
                 self._end(run, Outcome(state="out_of_memory", message=lost.reason))
@@ -231,9 +231,9 @@ class Driver:
         """Let workers save themselves, then leave every run as interrupted."""
         for worker in self.pool.workers:
             worker.send(Stop())
-        deadline = time.monotonic() + GRACE_SECONDS
+        self._stop_by = time.monotonic() + GRACE_SECONDS
         left: list[OpenRun] = []
-        while self.training and time.monotonic() < deadline:
+        while self.training and time.monotonic() < self._stop_by:
             for worker, message in self.pool.wait(0.1):
                 if isinstance(message, Lost):
                     self.pool.drop(worker)
@@ -242,8 +242,8 @@ class Driver:
                 elif worker in self.training:
                     self._handle(worker, message)
         left += [*(run for runs in self.training.values() for run in runs), *self.waiting.clear(), *self._opening]
-        self.training.clear()
         left = [run for run in left if run.id]
+        self.training.clear()
         for run in left:
             self.recorder.leave_interrupted(run)
         for run in left:

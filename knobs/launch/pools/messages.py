@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from knobs.training import CurvePoint, Outcome, TrainJob
 
+SLOWEST_WRITE = 20e6
+"""Bytes per second of a slow disk."""
+
 
 @dataclass(frozen=True)
 class Train:
@@ -49,6 +52,18 @@ class Leaving:
 
 
 @dataclass(frozen=True)
+class Saving:
+    """From a worker that was told to stop: it writes so many bytes before it ends."""
+
+    size: int
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that a slow disk takes."""
+        return self.size / SLOWEST_WRITE
+
+
+@dataclass(frozen=True)
 class NewPoint:
     """From a worker: a run's values at one step."""
 
@@ -83,7 +98,7 @@ class Lost:
 
 
 ToWorker = Train | PruningAnswer | Stop | Quit
-FromWorker = Ready | Beat | Leaving | NewPoint | PruningQuestion | RunEnded | Lost
+FromWorker = Ready | Beat | Leaving | Saving | NewPoint | PruningQuestion | RunEnded | Lost
 
 
 def has_stopped(message: FromWorker) -> bool:

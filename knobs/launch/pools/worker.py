@@ -27,6 +27,7 @@ from knobs.launch.pools.messages import (
     Quit,
     Ready,
     RunEnded,
+    Saving,
     Stop,
     Train,
 )
@@ -69,6 +70,10 @@ class RunChannel:
     def stopping(self) -> bool:
         """True if the training must save a checkpoint and end at the next batch boundary."""
         return self.driver.stopping
+
+    def saving(self, size: int) -> None:
+        """Ask the driver to wait until so many bytes are written."""
+        self.driver.send(Saving(size))
 
     def record(self, point: CurvePoint) -> None:
         """Send the values at one step."""
