@@ -38,12 +38,18 @@ class Listener:
     records: list[CurvePoint] = field(default_factory=list)
     asked: list[tuple[int, float]] = field(default_factory=list)
     steps: int = 0
+    saved_bytes: int = 0
+    """Bytes that the run said it writes before it ends."""
 
     @property
     def stopping(self) -> bool:
         """Return whether the run must stop. The run reads this once before every step."""
         self.steps += 1
         return self.stop_at is not None and self.steps > self.stop_at
+
+    def saving(self, size: int) -> None:
+        """Note the bytes."""
+        self.saved_bytes = size
 
     def record(self, point: CurvePoint) -> None:
         """Keep the point."""

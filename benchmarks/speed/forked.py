@@ -48,6 +48,8 @@ def train(cache: Path) -> tuple[float, list[float]]:
     class Channel:
         stopping = False
 
+        def saving(self, size: int) -> None: ...
+
         def record(self, point: CurvePoint) -> None:
             losses.append(point.values["train/loss"])
 

@@ -24,6 +24,9 @@ class Silent:
 
     stopping = False
 
+    def saving(self, size: int) -> None:
+        """Never called: nothing stops these trainings."""
+
     def record(self, point: Any) -> None:
         """Drop the values."""
 

@@ -44,6 +44,9 @@ class Channel:
     def __init__(self, trial: Any) -> None:
         self.trial, self.step = trial, 0
 
+    def saving(self, size: int) -> None:
+        """Never called: nothing stops these trainings."""
+
     def record(self, point: Any) -> None:
         """Keep the step."""
         self.step = point.step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,6 +123,20 @@ class CudaKind(DeviceKind):
     def upload(self, tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Copy from pinned memory: a copy from pageable memory would wait for the device."""
         return tensor.pin_memory().to(device, non_blocking=True)
+
+    def to_host(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Copy to pinned memory, which the GPU writes itself; to pageable memory if the host refuses to pin."""
+        import torch
+
+        try:
+            copies = [
+                torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda).copy_(tensor, non_blocking=True)
+                for tensor in (tensor.detach() for tensor in tensors)
+            ]
+        except RuntimeError:  # a poisoned device raises again below
+            return super().to_host(tensors)
+        torch.cuda.synchronize()
+        return copies
 
     def synchronize(self, device: torch.device) -> None:
         """Wait for the GPU. Raise the error of a kernel that failed meanwhile."""

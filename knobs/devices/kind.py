@@ -82,6 +82,10 @@ class DeviceKind:
         """Return a small CPU tensor on the device, without waiting for the device."""
         return tensor.to(device)
 
+    def to_host(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return copies in the host's memory, of tensors on the device or on the CPU. Wait for the device once."""
+        return [tensor.detach().to("cpu", copy=True) for tensor in tensors]
+
     def synchronize(self, device: torch.device) -> None:
         """Wait for the device. Raise the error of an operation that failed meanwhile."""
         del device

@@ -5,28 +5,36 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from knobs.errors import BadInputError, StoreError
 
+if TYPE_CHECKING:
+    from knobs.devices import DeviceKind
+
 FORMAT = 1
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write primitives and tensors to `path`. The file is whole or absent, even if the process is killed.
+    """Write primitives and tensors, on any device, to `path`; see `write_checkpoint`."""
+    write_checkpoint(_with_tensors(state, lambda tensor: tensor.detach().cpu()), path)
 
-    Raise `StoreError` if it cannot be written.
+
+def write_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Write primitives and tensors of the CPU to `path`. The file is whole or absent, even if the process is killed.
+
+    Raise `StoreError` if it cannot be written. No error of a device can arise here.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    whole = on_cpu(state)  # an error of the device surfaces here and is no error of the disk
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, "hash": _state_hash(whole), **whole}, file)
+            torch.save({"format": FORMAT, "hash": _state_hash(state), **state}, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
@@ -44,14 +52,33 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
         os.close(folder)
 
 
-def on_cpu(state: Any) -> Any:
-    """Return a copy of a state whose tensors are on the CPU; tensors that are there already are shared."""
+def copy_to_host(state: dict[str, Any], kind: DeviceKind) -> dict[str, Any]:
+    """Return a copy of a state that shares no memory with it. Its tensors are on a device of this kind or on the CPU.
+
+    The device is waited for once.
+    """
+    found: dict[int, torch.Tensor] = {}
+    _with_tensors(state, lambda tensor: found.setdefault(id(tensor), tensor))
+    copies = dict(zip(found, kind.to_host(list(found.values())), strict=True))
+    copied: dict[str, Any] = _with_tensors(state, lambda tensor: copies[id(tensor)])
+    return copied
+
+
+def tensor_bytes(state: dict[str, Any]) -> int:
+    """Return the bytes of all tensors in a state."""
+    sizes: list[int] = []
+    _with_tensors(state, lambda tensor: sizes.append(tensor.nbytes))
+    return sum(sizes)
+
+
+def _with_tensors(state: Any, change: Callable[[torch.Tensor], Any]) -> Any:
+    """Return a copy of nested dicts, lists and tuples in which every tensor is changed."""
     if isinstance(state, torch.Tensor):
-        return state.detach().cpu()
+        return change(state)
     if isinstance(state, dict):
-        return {key: on_cpu(value) for key, value in state.items()}
+        return {key: _with_tensors(value, change) for key, value in state.items()}
     if isinstance(state, list | tuple):
-        return type(state)(on_cpu(value) for value in state)
+        return type(state)(_with_tensors(value, change) for value in state)
     return state
 
 

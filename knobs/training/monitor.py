@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from knobs.training.checkpoint import save_checkpoint
+from knobs.devices import device_kind
+from knobs.training.checkpoint import tensor_bytes
 from knobs.training.messages import CurvePoint
+from knobs.training.snapshots import SnapshotWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from knobs.training.messages import TrainJob
     from knobs.training.state import Numbers
 
-CHECKPOINT_SECONDS = float(os.environ.get("KNOBS_CHECKPOINT_SECONDS", "10"))
-"""Seconds of training between resumable checkpoints. A shorter run writes one only if a signal arrives."""
-
 
 class Channel(Protocol):
     """A training's connection to the process that requested it."""
@@ -26,6 +24,9 @@ class Channel(Protocol):
     @property
     def stopping(self) -> bool:
         """True if the training must save a checkpoint and end before its next step."""
+
+    def saving(self, size: int) -> None:
+        """Say that so many bytes are written before the training ends: a stop waits longer for more."""
 
     def record(self, point: CurvePoint) -> None:
         """Send one curve point."""
@@ -54,17 +55,17 @@ class RunMonitor:
     def __init__(self, job: TrainJob, channel: Channel) -> None:
         self.job, self.channel = job, channel
         self.log: list[str] = []
-        self.due = time.monotonic() + CHECKPOINT_SECONDS
-        self.saved: list[Path] = []
+        self.snapshots = SnapshotWriter(self.log)
         self.points: list[CurvePoint] = []
 
     def between_steps(self) -> None:
-        """Write a checkpoint if one is due. Raise `StoppedError` if the channel is stopping."""
+        """Start to write a checkpoint if one is due. If the channel is stopping, write one and raise `StoppedError`."""
         if self.channel.stopping:
-            self.save_snapshot()
-            raise StoppedError(self.saved[-1])
-        if time.monotonic() >= self.due:
-            self.save_snapshot()
+            path = self.start_snapshot(last=True)
+            self.snapshots.finish()
+            raise StoppedError(path)
+        if time.monotonic() >= self.snapshots.due:
+            self.start_snapshot()
 
     def after_validation(self, step: int, values: Numbers, *, last: bool) -> None:
         """Send the values as a curve point. Raise `PrunedError` if the pruner ends the training before its end."""
@@ -87,18 +88,15 @@ class RunMonitor:
         for point in saved:
             self.send_point(CurvePoint(**point))
 
-    def save_snapshot(self) -> None:
-        """Write a checkpoint and keep the two newest. If the newest is damaged, the other is used."""
-        step = self.learner.state.step
-        path = self.job.folder / f"step-{step:012d}.ckpt"
-        save_checkpoint({"config": self.job.config, "points": self.points_so_far(), **self.learner.snapshot()}, path)
-        if path not in self.saved:
-            self.saved.append(path)
-        for old in self.saved[:-2]:
-            old.unlink(missing_ok=True)
-        self.saved = self.saved[-2:]
-        self.log.append(f"checkpoint at step {step}")
-        self.due = time.monotonic() + CHECKPOINT_SECONDS
+    def start_snapshot(self, *, last: bool = False) -> Path:
+        """Start to write a checkpoint and return its path. `last`: the training ends with it."""
+        learner = self.learner
+        path = self.job.folder / f"step-{learner.state.step:012d}.ckpt"
+        state = {"config": self.job.config, "points": self.points_so_far(), **learner.snapshot()}
+        if last:
+            self.channel.saving(tensor_bytes(state) * (2 if self.snapshots.busy else 1))
+        self.snapshots.start(state, path, device_kind(learner.device.type))
+        return path
 
 
 class SeedBatchMonitor(RunMonitor):

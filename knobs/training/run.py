@@ -54,6 +54,7 @@ def run_job(job: TrainJob, channel: Channel, device: torch.device) -> Outcome:
             else:
                 outcome = _train(job, monitor, device)
         except Exception as error:  # an exception of a model or a data set ends its run, not the study
+            monitor.snapshots.close()
             outcome = outcome_of_error(error, device, monitor.log)
     return complete_outcome(outcome, monitor.points, monitor.log, device)
 
@@ -69,6 +70,7 @@ def _train(job: TrainJob, monitor: RunMonitor, device: torch.device) -> Outcome:
     first = learner.state.step
     if not learner.state.stopped_early(config.training.early_stop):
         fit_learner(learner, data, device)
+    monitor.snapshots.finish()
     costs = clock.costs(learner.state.step - first)
     return conclude_training(job, config, learner.network, learner.state, data, costs)
 

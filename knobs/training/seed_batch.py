@@ -160,6 +160,7 @@ def run_seed_batch(jobs: Sequence[TrainJob], channels: Sequence[Channel], device
         try:
             outcomes = _train(configs, dict(zip(places, jobs, strict=True)), monitor, device)
         except Exception as error:  # as in a run alone; it ends all members
+            monitor.snapshots.close()
             outcomes = [outcome_of_error(error, device, monitor.log)] * len(jobs)
     return [
         complete_outcome(outcome, monitor.member_points[place], monitor.log, device)
@@ -178,6 +179,7 @@ def _train(
     first = batch.state.step
     if not batch.all_ended():
         fit_learner(batch, data, device)
+    monitor.snapshots.finish()
     costs = clock.costs(batch.state.step - first, len(configs))
     outcomes = []
     for place, job in jobs.items():

@@ -33,7 +33,7 @@ QUICK = {"mnist1d_mlp", "credit_mlp", "linear_regression"}
 def healthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the pretend device known for one test, and restore torch's flags."""
     monkeypatch.setattr("knobs.devices.slots.KINDS", list(KINDS))
-    monkeypatch.setattr("knobs.training.monitor.CHECKPOINT_SECONDS", 1e9)  # a checkpoint makes the host wait
+    monkeypatch.setattr("knobs.training.snapshots.CHECKPOINT_SECONDS", 1e9)  # a checkpoint makes the host wait
     pretend.install()
     card.reset()
     deterministic = torch.are_deterministic_algorithms_enabled()

@@ -11,7 +11,6 @@ from trainings import Listener, lasting, toy_config, train
 
 from datamodules.toy import Toy
 from knobs import Split, Splits
-from knobs.training import monitor, newest_checkpoints
 from knobs.training.checkpoint import load_checkpoint
 from models.mlp import MLP
 
@@ -172,27 +171,3 @@ def test_out_of_memory_is_its_own_end(error: Exception, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(MLP, "build", build)
     assert train(toy_config(), tmp_path / "run").state == "out_of_memory"
-
-
-def test_snapshots_are_two_at_most_and_a_damaged_one_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = toy_config(model__dropout=0.2)
-    whole = Listener()
-    expected = train(config, tmp_path / "whole", whole)
-    monkeypatch.setattr(monitor, "CHECKPOINT_SECONDS", 0.0)
-    cut = train(config, tmp_path / "run" / "r", Listener(stop_at=17))
-    assert cut.state == "interrupted"
-    found = newest_checkpoints(tmp_path / "run" / "r")
-    assert [path.name for path in found] == ["step-000000000017.ckpt", "step-000000000016.ckpt"]
-    found[0].write_bytes(found[0].read_bytes()[:1000])
-    after = Listener()
-    ended = train(config, tmp_path / "after", after, resume=tuple(found))
-    assert "skipped checkpoint" in ended.log
-    assert "continued from step 16" in ended.log
-    assert after.curves() == whole.curves()
-    assert lasting(ended) == lasting(expected)
-    found[1].write_bytes(b"")
-    again = Listener()
-    assert "continued" not in train(config, tmp_path / "again", again, resume=tuple(found)).log
-    assert again.curves() == whole.curves()

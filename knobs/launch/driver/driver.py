@@ -30,6 +30,7 @@ from knobs.launch.pools.messages import (
     Ready,
     RunEnded,
     RunMessage,
+    Saving,
     Stop,
     Train,
     has_stopped,
@@ -43,7 +44,7 @@ RETRIES = 3
 """A run that lost more workers than this is given up."""
 
 FLUSH_SECONDS, GRACE_SECONDS = 1.0, 7.0
-"""Seconds between writes of curves; seconds that workers have to save themselves after a signal."""
+"""Seconds between writes of curves; seconds that workers have to save themselves, if nothing is large."""
 
 
 class Driver:
@@ -55,12 +56,10 @@ class Driver:
         self.opener = RunOpener(self.recorder, self._end, fresh=fresh)
         self.training: dict[WorkerHandle, list[OpenRun]] = {}
         """The runs that each busy worker trains: one, or the members of a batch."""
-        self.waiting = WaitingRuns()
-        self.device_time = DeviceTime()
+        self.waiting, self.device_time = WaitingRuns(), DeviceTime()
         self.failures = SameFailures(self.recorder, display)
-        self._mute = False
         self._environments: dict[WorkerHandle, dict[str, str]] = {}
-        self._flushed = time.monotonic()
+        self._mute, self._flushed, self._stop_by = False, time.monotonic(), 0.0
 
     def run(self, plan: Plan) -> None:
         """Drive the plan to its end. Raise `InterruptedBySignal` after everything is saved."""
@@ -127,6 +126,8 @@ class Driver:
                 self._environments[worker] = message.environment
             case Lost():
                 self._worker_lost(worker, message)
+            case Saving(seconds=seconds):
+                self._stop_by = max(self._stop_by, time.monotonic() + GRACE_SECONDS + seconds)
             case Outdated():
                 self._worker_outdated(worker)
             case ReadsFound() | NewPoint() | PruningQuestion() | RunEnded():
@@ -165,10 +166,9 @@ class Driver:
             del self.training[worker]
 
     def _worker_lost(self, worker: WorkerHandle, lost: Lost) -> None:
-        runs = self.training.pop(worker, [])
         self._environments.pop(worker, None)
         kept: list[OpenRun] = []
-        for run in runs:
+        for run in self.training.pop(worker, []):
             run.lost_workers += 1
             if lost.killed_for_memory:
                 self._end(run, Outcome(state="out_of_memory", message=lost.reason))
@@ -216,9 +216,9 @@ class Driver:
         """Let workers save themselves, then leave every run as interrupted."""
         for worker in self.pool.workers:
             worker.send(Stop())
-        deadline = time.monotonic() + GRACE_SECONDS
+        self._stop_by = time.monotonic() + GRACE_SECONDS
         left: list[OpenRun] = []
-        while self.training and time.monotonic() < deadline:
+        while self.training and time.monotonic() < self._stop_by:
             for worker, message in self.pool.wait(0.1):
                 if isinstance(message, Lost):
                     self.pool.drop(worker)
@@ -227,8 +227,8 @@ class Driver:
                 elif worker in self.training:
                     self._handle(worker, message)
         left += [*(run for runs in self.training.values() for run in runs), *self.waiting.clear(), *self.opener.opening]
-        self.training.clear()
         left = [run for run in left if run.id]
+        self.training.clear()
         for run in left:
             self.recorder.leave_interrupted(run)
         for run in left:

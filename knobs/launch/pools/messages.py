@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from knobs.code import Reads
 from knobs.training import CurvePoint, Outcome, TrainJob
 
+SLOWEST_WRITE = 20e6
+"""Bytes per second of a slow disk."""
+
 
 @dataclass(frozen=True)
 class Train:
@@ -63,6 +66,18 @@ class ReadsFound:
 
 
 @dataclass(frozen=True)
+class Saving:
+    """From a worker that was told to stop: it writes so many bytes before it ends."""
+
+    size: int
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that a slow disk takes."""
+        return self.size / SLOWEST_WRITE
+
+
+@dataclass(frozen=True)
 class NewPoint:
     """From a worker: a run's values at one step."""
 
@@ -98,7 +113,7 @@ class Lost:
 
 ToWorker = Train | PruningAnswer | Stop | Quit
 RunMessage = ReadsFound | NewPoint | PruningQuestion | RunEnded
-FromWorker = Ready | Beat | Leaving | Outdated | Lost | RunMessage
+FromWorker = Ready | Beat | Leaving | Outdated | Saving | Lost | RunMessage
 
 
 def has_stopped(message: FromWorker) -> bool:

@@ -32,6 +32,7 @@ from knobs.launch.pools.messages import (
     ReadsFound,
     Ready,
     RunEnded,
+    Saving,
     Stop,
     Train,
 )
@@ -78,6 +79,10 @@ class RunChannel:
     def stopping(self) -> bool:
         """True if the training must save a checkpoint and end at the next batch boundary."""
         return self.driver.stopping
+
+    def saving(self, size: int) -> None:
+        """Ask the driver to wait until so many bytes are written."""
+        self.driver.send(Saving(size))
 
     def record(self, point: CurvePoint) -> None:
         """Send the values at one step; before the first ones, what the training has read."""
