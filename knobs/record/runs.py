@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 
 from knobs import provenance
 from knobs.config import KINDED, RunConfig
-from knobs.data import cached_fingerprint
+from knobs.data import known_fingerprint
 from knobs.errors import BadInputError
 from knobs.record.curves import Curves, Points, read_curves
 from knobs.record.knob_range import KnobRange
@@ -65,7 +65,7 @@ def content_of(row: Row) -> list[str]:
 def changes_since(row: Row, config: RunConfig, tracker: Tracker) -> list[str]:
     """Return how a recorded run was trained differently from now: `by other code`, `on other data`."""
     found = ["by other code"] if row.tags.get(Tag.CODE) != provenance.training_code_hash(content_of(row)) else []
-    now = cached_fingerprint(config.data, tracker.places.cache)
+    now = known_fingerprint(config.data, tracker.places.cache)
     return [*found, "on other data"] if now and row.tags.get(Tag.DATA) != now else found
 
 

@@ -22,7 +22,7 @@ from datamodules.toy import Toy
 from knobs import BadInputError, DataConfig, DataSpec, ModelConfig, RunConfig, Splits, Study, Training, discover
 from knobs.config import LOWER_IS_BETTER, METRICS, describe, kind_class
 from knobs.data import hash_splits
-from knobs.data.files_read import load_arrays
+from knobs.data.loading import load_checked
 from knobs.training.metrics import mean_loss
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ def refusal(config: ModelConfig, spec: DataSpec) -> str | None:
 
 @functools.cache
 def splits(config: DataConfig) -> Splits:
-    return load_arrays(config).splits
+    return load_checked(config)
 
 
 def one_batch(task: str, layout: str) -> tuple[DataSpec, torch.Tensor, torch.Tensor]:
@@ -334,7 +334,7 @@ def test_splits_share_no_sample(config: DataConfig) -> None:
 def test_a_data_set_is_the_same_when_it_is_loaded_again(name: str) -> None:
     config = DATA[name]()
     before = np.random.get_state()[1].tobytes()  # type: ignore[index]
-    again = load_arrays(config).splits
+    again = load_checked(config)
     assert hash_splits(again) == hash_splits(splits(config))
     assert np.random.get_state()[1].tobytes() == before  # type: ignore[index]
 

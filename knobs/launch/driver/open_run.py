@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from knobs.launch.plans.plan import PlannedRun
-from knobs.record.schema import Metric
+from knobs.record.schema import Metric, Tag
 from knobs.training import CurvePoint, Outcome, TrainJob
 
 
@@ -55,6 +55,7 @@ class OpenRun:
             run.lost_workers, run.last_step, run.singles = old.lost_workers, old.last_step, set(old.singles)
         if (reading := planned.reads_test_of) is not None:
             run.id, run.checkpoint = reading.row.id, reading.checkpoint
+            run.fingerprint = reading.row.tags.get(Tag.DATA, "")  # the test split of what it was trained on
         return run
 
     @property

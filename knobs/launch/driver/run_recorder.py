@@ -11,7 +11,7 @@ from pathlib import Path
 
 from knobs import provenance, signals
 from knobs.config import KINDED, RunConfig
-from knobs.data import prepare
+from knobs.data import about_prepared, prepare
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.driver.run_notes import run_note
 from knobs.pages.descriptions import note_tags
@@ -66,6 +66,7 @@ class RunRecorder:
             Tag.EXECUTION: execution_of(planned.batch_seeds),
             Tag.CODE: code,
             Tag.DATA: run.fingerprint,
+            **self._about_data(config),
             Tag.COMMIT: commit,
             Tag.DIRTY: str(bool(diff)).lower(),
             Tag.DIFF: provenance.short_hash(diff),
@@ -197,6 +198,14 @@ class RunRecorder:
             with signals.let_through():  # preparing a data set may take long
                 self._fingerprints[key] = prepare(config.data, self.places.cache)
         return self._fingerprints[key]
+
+    def _about_data(self, config: RunConfig) -> dict[str, str]:
+        """Return the tags that say how many rows a run's data have, and what is odd about them."""
+        about = about_prepared(config.data, self.places.cache)
+        if about is None:
+            return {}
+        warnings = {Tag.DATA_WARNINGS: "\n".join(about.warnings)} if about.warnings else {}
+        return {Tag.DATA_ROWS: json.dumps(about.rows), **warnings}
 
 
 def _identity(digest: str, code: str, config: RunConfig, environment: Mapping[str, str]) -> str:
