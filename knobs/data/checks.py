@@ -77,7 +77,7 @@ def _checked(where: str, spec: DataSpec, split: object, finite: bool) -> Split:
     if len(x) != len(y):
         raise BadInputError(f"{where} x has {len(x)} rows, y has {len(y)}; each sample needs one of both")
     if not len(x):
-        raise BadInputError(f"{where} holds no rows; give it some, of the training rows for example")
+        raise BadInputError(f"{where} holds no rows; load() must give every split some")
     x = _shaped(f"{where} x", x, spec.shape, spec)
     if finite:
         _check_finite(f"{where} x", x, AXES[spec.layout], names)

@@ -21,7 +21,7 @@ ALONE = 0.99
 SAMPLED_ROWS, SAMPLED_NUMBERS = 20_000, 1 << 25
 """At most so many training rows, and numbers in them, are looked at feature by feature; taken evenly."""
 
-SCREENED = 500
+SCREENED = 200
 """Rows of each class on which every feature is tried; promising ones are tried on all rows."""
 
 SCALE = (0.05, 20.0)

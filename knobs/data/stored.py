@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from knobs.config import DataSpec
 
 ABOUT_FILE = "about.json"
+
+LEFT_SECONDS = 3600.0
+"""An unfinished folder that is older was left by a killed writer."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,11 @@ class ArrayStore:
             raise StoreError(f"{self.folder} cannot be written: {error.strerror or error}") from None
 
     def unneeded(self, fingerprints: Iterable[str]) -> list[Path]:
-        """Return the folders of arrays with other fingerprints, and what interrupted writers left."""
+        """Return the folders of arrays with other fingerprints, and what killed writers left."""
         kept = {fingerprint[:16] for fingerprint in fingerprints}
-        return sorted(path for path in (self.folder / "arrays").glob("*") if path.name not in kept)
+        found = [path for path in (self.folder / "arrays").glob("*") if path.name not in kept]
+        old = time.time() - LEFT_SECONDS
+        return sorted(path for path in found if not path.name.startswith(".") or path.stat().st_mtime < old)
 
     def _index_file(self, key: str) -> Path:
         return self.folder / "index" / f"{key}.json"
