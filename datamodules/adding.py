@@ -32,6 +32,10 @@ class Adding(DataConfig):
         """Return the spec: a sequence of two features; one number to predict."""
         return DataSpec(task="regression", layout="sequence", shape=(self.steps, 2), outputs=1, metric="r2")
 
+    def files(self) -> list[str]:
+        """Return no file: the samples are drawn."""
+        return []
+
     def load(self) -> Splits:
         """Draw the three splits in turn."""
         random = np.random.default_rng(self.seed)

@@ -28,6 +28,10 @@ class BreastCancer(DataConfig):
         """Return the spec: 30 numbers per tumour (mean, standard error and worst of ten measures); 1 for malignant."""
         return DataSpec(task="binary", layout="vector", shape=(30,), outputs=1, metric="auroc")
 
+    def files(self) -> list[str]:
+        """Return no file: the table is part of scikit-learn."""
+        return []
+
     def load(self) -> Splits:
         """Read the table and scale each feature by its mean and standard deviation in the training split."""
         from sklearn.datasets import load_breast_cancer

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from datamodules._files import read_table
+from datamodules._files import FOLDER, read_table
 from datamodules._splits import stratified
 from knobs import DataConfig, DataSpec, Split, Splits, part
 
@@ -30,6 +31,10 @@ class CreditDefault(DataConfig):
     def spec(self) -> DataSpec:
         """Return the spec: 23 numbers per client; one output, 1 for default."""
         return DataSpec(task="binary", layout="vector", shape=(23,), outputs=1, metric="auroc")
+
+    def files(self) -> list[Path]:
+        """Return the table."""
+        return [FOLDER / "credit_default.csv.gz"]
 
     def load(self) -> Splits:
         """Read the table, split it and scale it by the training split's statistics."""

@@ -32,6 +32,10 @@ class Diabetes(DataConfig):
         """Return the spec: ten features; one target."""
         return DataSpec(task="regression", layout="vector", shape=(10,), outputs=1, metric="rmse")
 
+    def files(self) -> list[str]:
+        """Return no file: the table is part of scikit-learn."""
+        return []
+
     def load(self) -> Splits:
         """Read the table, split it at random and scale it by the training split."""
         from sklearn.datasets import load_diabetes

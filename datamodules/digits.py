@@ -31,6 +31,10 @@ class Digits(DataConfig):
             return DataSpec(task="multiclass", layout="vector", shape=(64,), outputs=10, metric="accuracy")
         return DataSpec(task="multiclass", layout="image", shape=(1, 8, 8), outputs=10, metric="accuracy")
 
+    def files(self) -> list[str]:
+        """Return no file: the table is part of scikit-learn."""
+        return []
+
     def load(self) -> Splits:
         """Read the images, subtract the mean of the training pixels and divide by their standard deviation."""
         from sklearn.datasets import load_digits

@@ -53,6 +53,10 @@ class Function1D(DataConfig):
         """Return the spec: one feature; one target."""
         return DataSpec(task="regression", layout="vector", shape=(1,), outputs=1, metric="rmse")
 
+    def files(self) -> list[str]:
+        """Return no file: the samples are drawn."""
+        return []
+
     def load(self) -> Splits:
         """Draw the inputs and evaluate the function."""
         random = np.random.default_rng(self.seed)

@@ -84,6 +84,10 @@ class Letters(DataConfig):
             per_step=True,
         )
 
+    def files(self) -> list[str]:
+        """Return no file: the text is part of PyTorch."""
+        return []
+
     def load(self) -> Splits:
         """Cut the text into three parts, and each part into windows that share no character."""
         tokens = encode(text())

@@ -65,6 +65,10 @@ class MNIST1D(DataConfig):
             return DataSpec(task="multiclass", layout="vector", shape=(length,), outputs=10, metric="accuracy")
         return DataSpec(task="multiclass", layout="sequence", shape=(length, 1), outputs=10, metric="accuracy")
 
+    def files(self) -> list[str]:
+        """Return no file: the samples are drawn."""
+        return []
+
     def load(self) -> Splits:
         """Generate the set. Both global random states are restored."""
         made = self._generate()

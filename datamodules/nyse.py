@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from datamodules._files import read_table
+from datamodules._files import FOLDER, read_table
 from knobs import DataConfig, DataSpec, Split, Splits, part
 
 SERIES = ("DJ_return", "log_volume", "log_volatility")
@@ -36,6 +37,10 @@ class NYSE(DataConfig):
         """Return the spec: (lags, 3) numbers per sample, or (lags, 8) with the weekday; one output, in deviations."""
         features = len(SERIES) + (len(DAYS) if self.day_of_week else 0)
         return DataSpec(task="regression", layout="sequence", shape=(self.lags, features), outputs=1, metric="r2")
+
+    def files(self) -> list[Path]:
+        """Return the table."""
+        return [FOLDER / "nyse.csv.gz"]
 
     def load(self) -> Splits:
         """Read the series, cut the windows and scale them."""

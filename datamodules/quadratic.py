@@ -46,6 +46,10 @@ class Quadratic(DataConfig):
         """Return the spec: a vector of features; one target."""
         return DataSpec(task="regression", layout="vector", shape=(self.features,), outputs=1, metric="rmse")
 
+    def files(self) -> list[str]:
+        """Return no file: the samples are drawn."""
+        return []
+
     def load(self) -> Splits:
         """Draw columns that are orthogonal to each other and to the bias, scaled to the curvatures; targets are 0."""
         random = np.random.default_rng(self.seed)

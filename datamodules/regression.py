@@ -42,6 +42,10 @@ class Regression(DataConfig):
         """Return the spec: a vector of features; one target."""
         return DataSpec(task="regression", layout="vector", shape=(self.features,), outputs=1, metric="rmse")
 
+    def files(self) -> list[str]:
+        """Return no file: the samples are drawn."""
+        return []
+
     def load(self) -> Splits:
         """Draw weights and samples. The exact solution is that of the arrays as rounded to float32."""
         random = np.random.default_rng(self.seed)

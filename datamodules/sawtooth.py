@@ -31,6 +31,10 @@ class Sawtooth(DataConfig):
         """Return the spec: a vector of one number; two classes with one output each."""
         return DataSpec(task="multiclass", layout="vector", shape=(1,), outputs=2, metric="accuracy")
 
+    def files(self) -> list[str]:
+        """Return no file: the samples are drawn."""
+        return []
+
     def load(self) -> Splits:
         """Draw one sample at a random place in each of equal bins. x is scaled to mean 0 and deviation 1."""
         random = np.random.default_rng(self.seed)

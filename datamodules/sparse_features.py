@@ -38,6 +38,10 @@ class SparseFeatures(DataConfig):
         """Return the spec: a vector of features; two classes."""
         return DataSpec(task="binary", layout="vector", shape=(self.features,), outputs=1, metric="auroc")
 
+    def files(self) -> list[str]:
+        """Return no file: the samples are drawn."""
+        return []
+
     def load(self) -> Splits:
         """Draw samples without duplicates and divide all features by one number."""
         random = np.random.default_rng(self.seed)

@@ -43,6 +43,10 @@ class Streamed(DataConfig):
             shard=self.shard,
         )
 
+    def files(self) -> list[str]:
+        """Return no file: the samples are drawn."""
+        return []
+
     def load(self) -> Splits:
         """Draw one shard after the other into files."""
         random = np.random.default_rng([self.seed, 0])

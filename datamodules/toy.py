@@ -37,6 +37,10 @@ class Toy(DataConfig):
         metric = {"regression": "r2", "binary": "auroc", "multiclass": "accuracy"}[self.task]
         return DataSpec(task=self.task, layout=self.layout, shape=SHAPES[self.layout], outputs=outputs, metric=metric)
 
+    def files(self) -> list[str]:
+        """Return no file: the samples are drawn."""
+        return []
+
     def load(self) -> Splits:
         """Draw the teacher and the samples."""
         spec = self.spec()

@@ -1,4 +1,4 @@
-"""Remove scratch files and old checkpoints, but no record."""
+"""Remove scratch files, prepared arrays and old checkpoints, but no record."""
 
 from __future__ import annotations
 
@@ -27,31 +27,36 @@ def add_arguments(parser: Parser) -> None:
 def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
     """Remove the files, and print how much space that freed.
 
-    Scratch folders of interrupted runs stay, because those runs need them to continue. So do checkpoints of winners.
+    What interrupted runs need to continue stays: their scratch folders, and the arrays that they and the trials of an
+    interrupted study were trained on. So do checkpoints of winners.
     """
     del knobs
     places = StoreLocations.of(discover.project_root())
     if places.tracking_uri is None and not places.database.exists():
         say(f"nothing is recorded in {places.folder}")
         return
+    from knobs.data import ArrayStore
     from knobs.record.queries import runs_of_kind
-    from knobs.record.schema import Kind, Tag
+    from knobs.record.schema import Kind, MlflowTag, Tag
     from knobs.record.states import StateName
     from knobs.record.stores.mlflow_store import Tracker
 
-    folders = sorted(places.scratch.glob("*"))  # listed before the runs are read, so the folder of a newer run is safe
+    arrays = ArrayStore(places.cache)
+    # listed before the runs are read, so that a newer run loses nothing
+    folders, loaded = sorted(places.scratch.glob("*")), arrays.unneeded(())
     tracker = Tracker(places)
     alive = {
-        row.id
+        row.id: row
         for row in tracker.search("attributes.status != 'FINISHED'")
         if row.status == "RUNNING" or row.state == StateName.INTERRUPTED
     }
-    freed = 0
-    for folder in folders:
-        if folder.name not in alive:
-            freed += _remove(folder, options.dry_run)
+    trials = runs_of_kind(tracker, Kind.TRIAL)
+    waiting = [row for row in trials if row.tags.get(MlflowTag.PARENT) in alive]  # the winner's test is read at the end
+    needed = {row.tags.get(Tag.DATA, "") for row in [*alive.values(), *waiting]}
+    freed = sum(_remove(folder, options.dry_run) for folder in folders if folder.name not in alive)
+    unneeded = set(arrays.unneeded(needed))
+    freed += sum(_remove(folder, options.dry_run) for folder in loaded if folder in unneeded)
     if options.older_than is not None or options.larger_than is not None:
-        trials = runs_of_kind(tracker, Kind.TRIAL)
         kept = {row.trained_run for row in trials if row.tags.get(Tag.WINNER) == "true"}
         for row in (row for row in trials if row.id not in kept):
             for file in _old_checkpoints(row, options.older_than, options.larger_than):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -67,6 +68,11 @@ class DataSpec:
             raise BadInputError(f"tokens and targets per step are for sequences, not for a {self.layout}")
         if self.per_step and self.task != "multiclass":
             raise BadInputError(f"a target per step must be a class; the task is {self.task}")
+        if min((*self.shape, self.outputs)) < 1 or min(self.tokens, self.shard) < 0:
+            raise BadInputError(f"sizes in a spec are at least 1: shape {self.shape}, outputs {self.outputs}")
+        if self.task == "binary" and self.outputs != 1:
+            raise BadInputError(f"a binary task has one output, not {self.outputs}; more classes are multiclass")
+        monitored(self, self.metric, "spec.metric")
 
     @property
     def features(self) -> int:
@@ -74,21 +80,23 @@ class DataSpec:
         return math.prod(self.shape)
 
 
-def monitored(spec: DataSpec, named: str | None) -> str:
-    """Return the validation metric that chooses checkpoints: `named` (`training.monitor`), or the data set's own.
+def monitored(spec: DataSpec, named: str | None, knob: str = "training.monitor") -> str:
+    """Return the validation metric that chooses checkpoints: `named` (by this knob), or the data set's own.
 
     Raise `BadInputError` if this task has no such metric.
     """
     valid = ("loss", *METRICS[spec.task])
     if named is not None and named not in valid:
-        raise BadInputError(f"training.monitor = {named!r}: no metric of this task" + nearest(named, valid))
+        raise BadInputError(f"{knob} = {named!r}: no metric of this task" + nearest(named, valid))
     return named or spec.metric
 
 
 @dataclass(frozen=True)
 class Split:
     """`x`: (samples, *spec.shape) float32. `y`: (samples,) or (samples, steps) int64 for classes, else
-    (samples, outputs) float32, or float64 if the targets are that precise."""
+    (samples, outputs) float32. Both may be float64 if they are that precise.
+
+    `load` may return other types and axes of length one if no number changes: see `knobs.data.check_splits`."""
 
     x: Array
     y: Array
@@ -127,8 +135,17 @@ class DataConfig(KindedPart):
         raise AssertionError(f"{type(self).__name__} does not define spec()")
 
     def load(self) -> Splits:
-        """Make or read the arrays. Called once per machine; the result is cached and fingerprinted."""
+        """Make or read the arrays. Called once in each launch, unless `files` says that nothing has changed."""
         raise AssertionError(f"{type(self).__name__} does not define load()")
+
+    def files(self) -> Iterable[str | Path] | None:
+        """Promise that spec and arrays depend on the knobs, the code, the installed packages and these files alone.
+
+        Return no file for data that are drawn. The arrays are then kept, and `load` is called again only if one of
+        these has changed. None (the default) promises nothing: `load` is called in each launch. Relative paths are
+        relative to the project.
+        """
+        return None
 
     def sample(self, network: nn.Module) -> str:
         """Return text made with a trained network, or nothing. Recorded as `sample.txt` when the test split is read.

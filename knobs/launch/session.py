@@ -34,8 +34,11 @@ class Session:
         storage: str | None = None,
         fresh: bool = False,
     ) -> None:
+        from knobs.data import begin_launch
+
         self.root = discover.project_root()
         discover.activate(self.root)
+        begin_launch(fresh=fresh)
         self.places = StoreLocations.of(self.root, storage)
         self.cards = HeldCards()
         self.devices: list[Device] = self._choose(devices, parse_devices(devices, per_device))[:workers]
@@ -62,13 +65,16 @@ class Session:
 
     def open(self, title: str, *sets: DataConfig) -> tuple[Tracker, Driver, ProgressDisplay]:
         """Check that these data sets load, then open the stores. Call this after all other input is checked."""
-        from knobs.data import check_loads, prepare
+        from knobs.data import about_prepared, check_loads, prepare
         from knobs.launch.driver import Driver
         from knobs.record.stores.mlflow_store import Tracker
         from knobs.terminal.progress import ProgressDisplay
 
         for config in sets:
             check_loads(config, self.places.cache)
+        found = [(config.kind, about_prepared(config, self.places.cache)) for config in sets]
+        for line in dict.fromkeys(f"data.{kind}: {text}" for kind, about in found if about for text in about.warnings):
+            warn(line)
         tracker = Tracker(self.places)
         self.places.make()
         for config in sets[:1]:

@@ -120,7 +120,10 @@ def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan) -> None:
             read_test=True,
             reads_test_of=FinishedRun(row=row, checkpoint=checkpoint),
         )
-        driver.run(FixedPlan(plan.name, [winner]))
+        reading = FixedPlan(plan.name, [winner])
+        driver.run(reading)
+        if (outcome := reading.outcomes["winner"]).state != StateName.FINISHED:
+            warn(f"the test split of the winner, t{number:03d}, was not read: {outcome.message}")
     tracker.tag(row.id, {Tag.WINNER: "true"})
 
 

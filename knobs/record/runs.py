@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 
 from knobs.code import Reads, training_code_hash
 from knobs.config import KINDED, RunConfig
-from knobs.data import cached_fingerprint
+from knobs.data import known_fingerprint
 from knobs.errors import BadInputError
 from knobs.record.curves import Curves, Points, read_curves
 from knobs.record.knob_range import KnobRange
@@ -67,7 +67,7 @@ def changes_since(row: Row, config: RunConfig, tracker: Tracker) -> list[str]:
     found = ["by other code"] if row.tags.get(Tag.CODE) != training_code_hash(content_of(row)) else []
     if recorded_reads(tracker, row).difference():
         found.append("with other files or environment variables")
-    now = cached_fingerprint(config.data, tracker.places.cache)
+    now = known_fingerprint(config.data, tracker.places.cache)
     return [*found, "on other data"] if now and row.tags.get(Tag.DATA) != now else found
 
 

@@ -18,6 +18,9 @@ from knobs.report.receipts import Ledger
 WITHOUT_RESULT = (StateName.DIVERGED, StateName.OUT_OF_MEMORY, StateName.FAILED, StateName.LOST)
 """States of runs that ended without a result; pruned runs ended as planned."""
 
+MOST_LINES = 6
+"""Oddities of the data that are listed."""
+
 MANY = 0.1
 """If a larger share of the runs has no result, those that have one are a selection."""
 
@@ -127,6 +130,19 @@ def check_same_provenance(runs: Sequence[RecordedRun], ledger: Ledger) -> Findin
     if not found:
         return Finding(title, True, ["all runs share code, data, packages, thread count, device and machine."])
     return Finding(title, False, ["compared runs differ in more than their knobs. ", *joined(found, "; "), "."])
+
+
+def check_data(runs: Sequence[RecordedRun]) -> Finding:
+    """Check that nothing about the arrays was odd when they were loaded: leaks, empty classes, wild scales."""
+    found: dict[str, None] = {}
+    for run in runs:
+        for line in run.tag(Tag.DATA_WARNINGS).splitlines():
+            found[f"{run.row.params.get('data.kind', 'data')}: {line}"] = None
+    title = "Nothing odd about the data"
+    if not found:
+        return Finding(title, True, ["no leak, empty class, constant feature or wild scale was noticed."])
+    more = f"; and {len(found) - MOST_LINES} more" if len(found) > MOST_LINES else ""
+    return Finding(title, False, ["; ".join([*found][:MOST_LINES]), more, "."])
 
 
 def check_committed(runs: Sequence[RecordedRun]) -> Finding:

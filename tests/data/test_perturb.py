@@ -7,11 +7,11 @@ from datamodules.digits import Digits
 from datamodules.mnist1d import MNIST1D
 from datamodules.toy import Toy
 from knobs import BadInputError, DataConfig, Splits
-from knobs.data.files_read import load_arrays
+from knobs.data.loading import load_checked
 
 
 def loaded(config: DataConfig) -> Splits:
-    return load_arrays(config).splits
+    return load_checked(config)
 
 
 @pytest.mark.parametrize("data", [Toy, Digits, MNIST1D])

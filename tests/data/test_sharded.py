@@ -10,8 +10,8 @@ from trainings import Listener, lasting, train
 from datamodules.streamed import Streamed
 from datamodules.toy import Toy
 from knobs import DataConfig, RunConfig, Splits, Training
-from knobs.data.files_read import load_arrays
 from knobs.data.in_memory import InMemoryData
+from knobs.data.loading import load_checked
 from knobs.data.sharded import open_run_data
 from knobs.training import newest_checkpoints
 from knobs.training.seed_batch import trains_as_batch
@@ -21,7 +21,7 @@ from schedules.constant import Constant
 
 
 def loaded(config: DataConfig) -> Splits:
-    return load_arrays(config).splits
+    return load_checked(config)
 
 
 def config(data: DataConfig) -> RunConfig:

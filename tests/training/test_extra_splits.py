@@ -9,7 +9,7 @@ from datamodules.letters import ALPHABET, Letters
 from datamodules.mnist1d import MNIST1D
 from knobs import RunConfig, Training
 from knobs.data import open_prepared
-from knobs.data.files_read import load_arrays
+from knobs.data.loading import load_checked
 from models.mlp import MLP
 from models.rnn import RNN
 from optimizers.adam import Adam
@@ -17,7 +17,7 @@ from schedules.constant import Constant
 
 
 def test_fresh_samples_are_new_and_leave_the_others_as_they_were() -> None:
-    plain, more = (load_arrays(MNIST1D(fresh=count)).splits for count in (0, 200))
+    plain, more = (load_checked(MNIST1D(fresh=count)) for count in (0, 200))
     assert not plain.extra
     fresh = more.extra["fresh"]
     assert fresh.x.shape == (200, 40, 1)

@@ -13,6 +13,7 @@ from knobs.code import (
     training_code_hash,
 )
 from knobs.config import RunConfig
+from knobs.data import begin_launch
 from knobs.errors import BadInputError
 from knobs.launch.driver.open_run import OpenRun
 from knobs.terminal.say import warn
@@ -54,6 +55,7 @@ class CurrentCode:
         self.reloads += 1
         self._unusable = {}
         provenance.git_state.cache_clear()
+        begin_launch(fresh=True)  # the loaded arrays are those of the old code
         warn(f"edited: {names}; runs that start from now on are trained by the new code and recorded under its hash")
 
     def settle(self, run: OpenRun) -> bool:

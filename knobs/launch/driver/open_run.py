@@ -8,7 +8,7 @@ from pathlib import Path
 from knobs.code import Reads
 from knobs.config import RunConfig
 from knobs.launch.plans.plan import PlannedRun
-from knobs.record.schema import Metric
+from knobs.record.schema import Metric, Tag
 from knobs.training import CurvePoint, Outcome, TrainJob
 
 
@@ -68,6 +68,7 @@ class OpenRun:
             run.lost_workers, run.last_step, run.singles = old.lost_workers, old.last_step, set(old.singles)
         if (reading := planned.reads_test_of) is not None:
             run.id, run.checkpoint = reading.row.id, reading.checkpoint
+            run.fingerprint = reading.row.tags.get(Tag.DATA, "")  # the test split of what it was trained on
         return run
 
     @property

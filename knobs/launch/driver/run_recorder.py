@@ -13,7 +13,7 @@ from pathlib import Path
 from knobs import provenance, signals
 from knobs.code import Reads
 from knobs.config import KINDED, RunConfig
-from knobs.data import prepare
+from knobs.data import about_prepared, prepare
 from knobs.errors import BadInputError
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.driver.run_notes import run_note
@@ -68,6 +68,7 @@ class RunRecorder:
             Tag.EXECUTION: execution_of(planned.batch_seeds),
             Tag.CODE: run.code,
             Tag.DATA: run.fingerprint,
+            **self._about_data(config),
             Tag.COMMIT: commit,
             Tag.DIRTY: str(bool(diff)).lower(),
             Tag.DIFF: provenance.short_hash(diff),
@@ -224,6 +225,14 @@ class RunRecorder:
             with signals.let_through():  # preparing a data set may take long
                 self._fingerprints[key] = prepare(config.data, self.places.cache)
         return self._fingerprints[key]
+
+    def _about_data(self, config: RunConfig) -> dict[str, str]:
+        """Return the tags that say how many rows a run's data have, and what is odd about them."""
+        about = about_prepared(config.data, self.places.cache)
+        if about is None:
+            return {}
+        warnings = {Tag.DATA_WARNINGS: "\n".join(about.warnings)} if about.warnings else {}
+        return {Tag.DATA_ROWS: json.dumps(about.rows), **warnings}
 
 
 def _identity(digest: str, code: str, config: RunConfig, environment: Mapping[str, str]) -> str:

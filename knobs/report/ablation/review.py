@@ -15,10 +15,12 @@ from knobs.record.recorded_ablation import RecordedAblation, RecordedCell
 from knobs.record.schema import on_test
 from knobs.report.ablation.cells import CellNumbers, paired_spread, seeds_group, trials_group, tuned_values
 from knobs.report.ablation.registered import check_looks, check_registration
+from knobs.report.ablation.sampling_error import check_sampling_error
 from knobs.report.checks import (
     Finding,
     Tuning,
     check_committed,
+    check_data,
     check_edges,
     check_lost_runs,
     check_same_provenance,
@@ -51,6 +53,8 @@ def ablation_findings(
         check_lost_runs([*trials, *seeds], ledger),
         _check_ranks(ablation, rows, ledger),
         check_test_split(ablation),
+        check_sampling_error(ablation, ledger),
+        check_data(ablation.runs),
         check_same_provenance(ablation.runs, ledger),
         check_committed(ablation.runs),
         _check_verdicts(ablation, verdicts),

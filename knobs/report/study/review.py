@@ -7,6 +7,7 @@ from knobs.report.checks import (
     Finding,
     Tuning,
     check_committed,
+    check_data,
     check_edges,
     check_lost_runs,
     check_same_provenance,
@@ -35,6 +36,7 @@ def study_findings(study: RecordedStudy, ledger: Ledger) -> list[Finding]:
         _check_trials(study, ledger),
         check_lost_runs([("all runs", study.trials)], ledger),
         check_test_split(study),
+        check_data(study.runs),
         check_same_provenance(study.runs, ledger),
         check_committed(study.runs),
     ]
