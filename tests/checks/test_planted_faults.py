@@ -35,7 +35,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "load raises": Fault("random = np", "{}['x']; random = np", "KeyError: 'x'"),
         "load draws without a seed": Fault("default_rng(0)", "default_rng()", "two loads differ"),
         "features differ from the spec": Fault("shape=(4,)", "shape=(5,)", r"shape \(80, 4\)"),
-        "labels from 1": Fault("> 0).astype(np.int64) +", "> 0).astype(np.int64) + 1 +", "classes are 0 to 2; number them from 0"),
+        "labels from 1": Fault("> 0).astype(np.int64) +", "> 0).astype(np.int64) + 1 +", "0 to 2; number them from 0"),
         "NaN": Fault("        y =", "        x[5, 2] = np.nan\n        y =", r"train x holds NaN \(row 5, feature 2\)"),
         "an empty split": Fault("Split(x[80:100], y[80:100])", "Split(x[:0], y[:0])", "val holds no rows"),
         "a metric of another task": Fault('metric="accuracy"', 'metric="acuracy"', "'acuracy'"),
