@@ -8,6 +8,7 @@ from typing import Any
 
 from knobs import discover, signals
 from knobs.checks.studies import check_study
+from knobs.code import training_code_hash
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.baseline import check_buildable, with_typed_knobs
 from knobs.launch.driver import Driver
@@ -110,7 +111,13 @@ def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan) -> None:
     for other in rows:
         if Tag.WINNER in other.tags and other.id != row.id:
             tracker.tag(other.id, {Tag.WINNER: "false"})
-    if not any(map(is_test, row.metrics)):
+    unread = not any(map(is_test, row.metrics))
+    if unread and row.tags.get(Tag.CODE) != training_code_hash(plan.configs[number].content()):
+        warn(
+            f"the test split of the winner, {trial_label(number)}, is not read: its code was edited since it was "
+            f"trained; restore the code and run the command again"
+        )
+    elif unread:
         checkpoint = tracker.artifact(row.trained_run, Artifact.BEST_CHECKPOINT)
         winner = PlannedRun(
             kind=Kind.TRIAL,
@@ -123,7 +130,7 @@ def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan) -> None:
         reading = FixedPlan(plan.name, [winner])
         driver.run(reading)
         if (outcome := reading.outcomes["winner"]).state != StateName.FINISHED:
-            warn(f"the test split of the winner, t{number:03d}, was not read: {outcome.message}")
+            warn(f"the test split of the winner, {trial_label(number)}, was not read: {outcome.message}")
     tracker.tag(row.id, {Tag.WINNER: "true"})
 
 

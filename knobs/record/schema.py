@@ -120,8 +120,8 @@ class Tag:
 
 
 PROVENANCE: Final = (
-    Tag.COMMIT, Tag.DIRTY, Tag.DIFF, Tag.CODE, Tag.PACKAGES, Tag.MACHINE, Tag.THREADS, Tag.DEVICE, Tag.DEVICE_NAME,
-    Tag.TORCH, Tag.CPU_CAPABILITY,
+    Tag.COMMIT, Tag.DIRTY, Tag.DIFF, Tag.CODE, Tag.UNPROVEN, Tag.PACKAGES, Tag.MACHINE, Tag.THREADS, Tag.DEVICE,
+    Tag.DEVICE_NAME, Tag.TORCH, Tag.CPU_CAPABILITY,
 )  # fmt: skip
 """Tags that say how values were made. A reused run shows those of the run that was trained."""
 

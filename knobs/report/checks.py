@@ -145,6 +145,16 @@ def check_data(runs: Sequence[RecordedRun]) -> Finding:
     return Finding(title, False, ["; ".join([*found][:MOST_LINES]), more, "."])
 
 
+def check_proven(runs: Sequence[RecordedRun]) -> Finding:
+    """Check that everything that determines the runs is known: nothing was read that nobody could note."""
+    found = Counter(run.tag(Tag.UNPROVEN) for run in runs if run.tag(Tag.UNPROVEN))
+    title = "All that determines a run is known"
+    if not found:
+        return Finding(title, True, ["no run read anything that its record does not name."])
+    texts = [f"{number} runs: {reason}" for reason, number in found.most_common(MOST_LINES)]
+    return Finding(title, False, [f"the record may lack something that changes the values. {'; '.join(texts)}."])
+
+
 def check_committed(runs: Sequence[RecordedRun]) -> Finding:
     """Check that the code of all runs is in a commit: others cannot fetch any other code."""
     diffs = {run.tag(Tag.DIFF) for run in runs if run.tag(Tag.DIRTY) == "true"}

@@ -69,6 +69,7 @@ class OpenRun:
         if (reading := planned.reads_test_of) is not None:
             run.id, run.checkpoint = reading.row.id, reading.checkpoint
             run.fingerprint = reading.row.tags.get(Tag.DATA, "")  # the test split of what it was trained on
+            run.code = reading.row.tags.get(Tag.CODE, "")  # and read by the code that trained it
         return run
 
     @property

@@ -10,6 +10,7 @@ from knobs.report.checks import (
     check_data,
     check_edges,
     check_lost_runs,
+    check_proven,
     check_same_provenance,
     check_test_split,
     order_findings,
@@ -37,6 +38,7 @@ def study_findings(study: RecordedStudy, ledger: Ledger) -> list[Finding]:
         check_lost_runs([("all runs", study.trials)], ledger),
         check_test_split(study),
         check_data(study.runs),
+        check_proven(study.runs),
         check_same_provenance(study.runs, ledger),
         check_committed(study.runs),
     ]
