@@ -155,6 +155,8 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
         path, mode, flags = arguments
         if isinstance(path, str | bytes | os.PathLike):
             writes = set(mode) & set("wax+") if isinstance(mode, str) else flags & os.O_ACCMODE
+            if not writes and _is_imported_package():
+                return
             _note_file(os.path.abspath(os.fsdecode(path)), written=bool(writes))
     elif event == "sqlite3.connect":
         if isinstance(arguments[0], str | bytes | os.PathLike):
@@ -193,7 +195,25 @@ def _installed_folders() -> tuple[str, ...]:
 
 
 def _is_installed(path: str) -> bool:
-    return path.startswith(_installed_folders()) and not path.startswith(f"{discover.SHIPPED}{os.sep}content{os.sep}")
+    installed = path.startswith(_installed_folders()) or any(
+        f"{os.sep}{folder}{os.sep}" in path for folder in INSTALLED
+    )
+    return installed and not path.startswith(f"{discover.SHIPPED}{os.sep}content{os.sep}")
+
+
+def _is_imported_package() -> bool:
+    """Return whether a package, not the project, reads something while it is imported: a cache of fonts, say."""
+    frame, package = sys._getframe(2), False
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith("<frozen importlib"):
+            return package
+        if not file.startswith("<"):
+            if not _is_installed(file):
+                return False
+            package = True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 FOR_THE_CALLER = {"os", "_collections_abc", "glob", "pathlib", "posixpath"}

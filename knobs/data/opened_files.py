@@ -70,11 +70,14 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
 def _owners() -> set[str]:
     """Return the data sets whose modules are running, or an empty name for a project's helper outside of content.
 
-    Of the call stack only the part inside of the engine's last call counts.
+    Of the call stack only the part inside of the engine's last call counts. A package's own reading while it is
+    imported does not count.
     """
     sets, helper = set[str](), False
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib") and not sets and not helper:
+            return set()
         room, _, rest = str(frame.f_globals.get("__name__", "")).partition(".")
         if room == "knobs":
             break

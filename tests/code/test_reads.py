@@ -59,6 +59,9 @@ def write(project: Path, at_import: str = "", in_build: str = "") -> None:
     for folder in ("models", "studies", "folder", "store"):
         (project / folder).mkdir()
     (project / "a.txt").write_text("a")
+    packages = project / "site-packages"
+    packages.mkdir()
+    (packages / "package_that_reads.py").write_text(f"open({str(project / 'a.txt')!r}).read()")
     (project / "loose.py").write_text("A = 1")
     (project / "store" / "own.npy").write_text("")
     code = f"{IMPORTS}{at_import}\ndef build():\n    {in_build or 'pass'}\n"
@@ -68,7 +71,8 @@ def write(project: Path, at_import: str = "", in_build: str = "") -> None:
 
 
 def run(code: str, project: Path) -> None:
-    environment = {**os.environ, "SCALE": "1", "KNOBS_ROOT": str(project)}
+    packages = os.pathsep.join([str(project / "site-packages"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "SCALE": "1", "KNOBS_ROOT": str(project), "PYTHONPATH": packages}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=project,
@@ -90,6 +94,7 @@ def test_a_read_is_noted_and_its_change_noticed(read: str, place: str, tmp_path:
 
 
 NOT_READS = {
+    "what a package reads while it is imported": "import package_that_reads",
     "nothing": "1 + 1",
     "what it wrote": "Path('mine.txt').write_text('a'); Path('mine.txt').read_text()",
     "its own code": "Path(__file__).read_text()",
