@@ -290,3 +290,52 @@ def test_a_wrong_password_fails_soon_and_is_not_shown(
         Tracker(StoreLocations(tmp_path, tmp_path / "mlruns", wrong))
     assert time.monotonic() - began < 10  # MLflow alone tries for 100 s
     assert SECRET not in str(caught.value)
+
+
+def test_a_long_wait_is_announced_once(
+    database: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("knobs.record.stores.retry.SILENT_SECONDS", 0.2)
+    with locked(database), pytest.raises(StoreError):
+        retry(lambda: select(database), patience=1.0)
+    printed = capsys.readouterr().err
+    assert printed.count("waits for the store, up to 1 s") == 1
+
+
+def test_a_short_wait_is_not(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(database), pytest.raises(StoreError):
+        retry(lambda: select(database), patience=0.1)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_server_that_is_away_is_said_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("knobs.record.stores.database.PATIENCE_AT_OPENING", 1.0)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound and not listening: it refuses
+        address = f"http://alice:{SECRET}@127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(StoreError, match="127.0.0.1:[0-9]+ does not answer") as caught:
+            Tracker(StoreLocations(tmp_path, tmp_path / "mlruns", tracking_uri=address))
+    assert SECRET not in str(caught.value)
+
+
+def test_any_answer_of_a_server_will_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 404 Not Found\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        address = f"http://alice:{SECRET}@127.0.0.1:{server.getsockname()[1]}"
+        Tracker(StoreLocations(tmp_path, tmp_path / "mlruns", tracking_uri=address))
+        thread.join(5)
+
+
+def test_mlflow_prints_no_address() -> None:
+    """MLflow would print the address of every run at its end, the password included."""
+    from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
+
+    assert MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get() is True

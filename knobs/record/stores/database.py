@@ -105,11 +105,14 @@ def open_client(uri: str, shown: str) -> MlflowClient:
 def _ask_server(uri: str) -> None:
     """Ask a tracking server for anything. Any answer will do: MLflow itself would wait for minutes, silently."""
     scheme, _, rest = uri.partition("://")
+    address = f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}"
     try:
-        with urllib.request.urlopen(f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}/health", timeout=5):
+        with urllib.request.urlopen(f"{address}/health", timeout=5):
             pass
     except urllib.error.HTTPError:
         pass
+    except urllib.error.URLError as error:
+        raise ConnectionError(f"{address} does not answer: {error.reason}") from error
 
 
 def _connect(uri: str) -> None:
