@@ -313,7 +313,7 @@ def test_a_server_that_is_away_is_said_within_seconds(tmp_path: Path, monkeypatc
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # bound and not listening: it refuses
         address = f"http://alice:{SECRET}@127.0.0.1:{held.getsockname()[1]}"
-        with pytest.raises(StoreError, match="127.0.0.1:[0-9]+ does not answer") as caught:
+        with pytest.raises(StoreError, match=r"127\.0\.0\.1:\d+ does not answer") as caught:
             Tracker(StoreLocations(tmp_path, tmp_path / "mlruns", tracking_uri=address))
     assert SECRET not in str(caught.value)
 
