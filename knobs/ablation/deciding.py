@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import NormalDist
 
 from knobs.ablation.ablation import Ablation
 from knobs.ablation.cell_values import Levels, UndecidableError, Values, is_selected
@@ -60,13 +61,17 @@ def _with_number(claim: Claim) -> Claim:
 
 
 def _supporting(claim: Claim, ablation: Ablation, factors: Mapping[str, list[str]], seeds: int) -> Values:
-    """Return values of the claim's metric, by cell and seed, that support it as clearly as values can."""
-    noise = random.Random(0)
+    """Return values of the claim's metric, by cell and seed, that support it as clearly as values can.
+
+    Every cell has the same normal scores, in an order of its own: no cell spreads more than another, by chance or skew.
+    """
+    normal, chance = NormalDist(), random.Random(0)
+    scores = [normal.inv_cdf((seed + 0.5) / seeds) for seed in range(seeds)]
     values: dict[tuple[tuple[str, str], ...], dict[int, float]] = {}
     for cell in ablation.cells():
         middle, sd = _invented(claim, cell.levels, factors)
         key = tuple(sorted(cell.levels.items()))
-        values[key] = {seed: middle + sd * noise.gauss(0.0, 1.0) for seed in range(seeds)}
+        values[key] = dict(enumerate(middle + sd * score for score in chance.sample(scores, seeds)))
     return values
 
 

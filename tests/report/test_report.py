@@ -82,7 +82,7 @@ def test_files_and_contents_in_order(report: Path) -> None:
     assert "Wider is better." in text
     assert "chance, test/accuracy 0.3333: three classes" in text
     assert "knobs ablate tiny --trials 2 --seeds 3" in text
-    assert text.count("- **look**") + text.count("- **fine**") == 10
+    assert text.count("- **look**") + text.count("- **fine**") == 15
     for image in re.findall(r'src="([^"]+)"', text):
         assert (report / image).is_file()
     for path in (report / "figures").glob("*.svg"):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import sqlalchemy
 from mlflow.store.db.utils import _get_latest_schema_revision, _get_schema_version
@@ -71,7 +71,12 @@ def moved_locations(database: Path, artifacts: Path) -> list[str]:
     ours = [
         (name, place) for name, place in rows if place and place.startswith("file:") and place.endswith(endings[name])
     ]
-    return [place for name, place in ours if place != (artifacts / name).as_uri()]
+    return [place for name, place in ours if place != (artifacts / name).as_uri() and _is_here(place, artifacts / name)]
+
+
+def _is_here(place: str, expected: Path) -> bool:
+    """Return whether the artifacts of a place elsewhere are here now. They are not if only the database was copied."""
+    return expected.is_dir() or not Path(unquote(place.removeprefix("file://"))).exists()
 
 
 def repoint_artifacts(database: Path, artifacts: Path) -> None:
