@@ -20,6 +20,7 @@ from typing import Any
 
 from knobs import discover
 from knobs.code import reads
+from knobs.code.callers import INSTALLED
 
 ENGINE = "knobs"
 
@@ -108,7 +109,7 @@ def is_of_project(name: str) -> bool:
 def _entries_within(root: Path, search: tuple[str, ...]) -> list[Path]:
     """Return the entries of `sys.path` within the project."""
     entries = [Path(entry or os.curdir).resolve() for entry in search]
-    return [entry for entry in entries if entry.is_relative_to(root) and not reads.INSTALLED & set(entry.parts)]
+    return [entry for entry in entries if entry.is_relative_to(root) and not INSTALLED & set(entry.parts)]
 
 
 def project_folder(name: str, root: Path) -> Path | None:

@@ -12,9 +12,7 @@ import functools
 import hashlib
 import json
 import os
-import site
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from knobs import discover
-
-INSTALLED = {"site-packages", "dist-packages"}
-"""Folders of installed packages. Their versions are recorded instead of their code."""
+from knobs.code.callers import is_imported_package, is_installed, project_asks
 
 SYSTEM = ("/proc/", "/sys/", "/dev/")
 
@@ -138,7 +134,7 @@ class _NotingEnvironment(type(os.environ)):  # type: ignore[misc]
     """`os.environ` that notes which variables the project's own code asks for."""
 
     def __getitem__(self, key: str) -> str:
-        if _active and not key.startswith(OWN) and _project_asks():
+        if _active and not key.startswith(OWN) and project_asks():
             for notes in _active:
                 notes.variables.add(key)
         value: str = super().__getitem__(key)
@@ -155,25 +151,25 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
         path, mode, flags = arguments
         if isinstance(path, str | bytes | os.PathLike):
             writes = set(mode) & set("wax+") if isinstance(mode, str) else flags & os.O_ACCMODE
-            if not writes and _is_imported_package():
+            if not writes and is_imported_package():
                 return
             _note_file(os.path.abspath(os.fsdecode(path)), written=bool(writes))
     elif event == "sqlite3.connect":
         if isinstance(arguments[0], str | bytes | os.PathLike):
             _note_file(os.path.abspath(os.fsdecode(arguments[0])), written=False)
     elif event in ("os.listdir", "os.scandir"):
-        if isinstance(arguments[0], str | bytes | os.PathLike | None) and _project_asks():
+        if isinstance(arguments[0], str | bytes | os.PathLike | None) and project_asks():
             folder = os.path.abspath(os.fsdecode(arguments[0] or "."))
             for notes in _active:
                 notes.paths.add(f"{folder}/")
-    elif event in _STARTS and _project_asks(through_python=True):
+    elif event in _STARTS and project_asks(through_python=True):
         _note_unproven("it starts another process")
-    elif event == "socket.connect" and _project_asks(through_python=True):
+    elif event == "socket.connect" and project_asks(through_python=True):
         _note_unproven("it connects to a network address")
 
 
 def _note_file(path: str, *, written: bool) -> None:
-    if path.startswith(SYSTEM) or _is_installed(path):
+    if path.startswith(SYSTEM) or is_installed(path):
         return
     if path.endswith(".pyc"):
         return
@@ -184,69 +180,6 @@ def _note_file(path: str, *, written: bool) -> None:
 def _note_unproven(reason: str) -> None:
     for notes in _active:
         notes.unproven.add(reason)
-
-
-@functools.cache
-def _installed_folders() -> tuple[str, ...]:
-    """Return the folders of Python, of installed packages and of knobs: versions and code hashes stand for them."""
-    packages = [*site.getsitepackages(), site.getusersitepackages()]
-    found = [*map(sysconfig.get_path, ("stdlib", "platstdlib")), *packages, sys.prefix, str(Path(__file__).parents[1])]
-    return tuple({f"{folder}{os.sep}" for path in found for folder in (path, os.path.realpath(path))})
-
-
-def _is_installed(path: str) -> bool:
-    installed = path.startswith(_installed_folders()) or any(
-        f"{os.sep}{folder}{os.sep}" in path for folder in INSTALLED
-    )
-    return installed and not path.startswith(f"{discover.SHIPPED}{os.sep}content{os.sep}")
-
-
-def _is_imported_package() -> bool:
-    """Return whether a package, not the project, reads something while it is imported: a cache of fonts, say."""
-    frame, package = sys._getframe(2), False
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith("<frozen importlib"):
-            return package
-        if not file.startswith("<"):
-            if not _is_installed(file):
-                return False
-            package = True
-        frame = frame.f_back  # type: ignore[assignment]
-    return False
-
-
-FOR_THE_CALLER = {"os", "_collections_abc", "glob", "pathlib", "posixpath"}
-"""Modules of Python that read a variable or list a folder only because their caller asks."""
-
-
-def _project_asks(*, through_python: bool = False) -> bool:
-    """Return whether code of the project asks: itself, or through modules of Python that answer for their caller.
-
-    Args:
-        through_python: Any module of Python counts as answering for its caller.
-    """
-    frame = sys._getframe(2)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith("<frozen importlib"):
-            return False  # an import looks for files
-        own = file.removeprefix("<frozen ").removesuffix(">") if file.startswith("<") else _python_module(file)
-        if not own:
-            return not _is_installed(file)
-        if not through_python and own not in FOR_THE_CALLER:
-            return False
-        frame = frame.f_back  # type: ignore[assignment]
-    return False
-
-
-@functools.cache
-def _python_module(file: str) -> str:
-    """Return the top-level name of a module of Python; empty for every other file."""
-    base = sysconfig.get_path("stdlib") + os.sep
-    if not file.startswith(base) or INSTALLED & set(Path(file).parts):
-        return ""
-    return file.removeprefix(base).split(os.sep)[0].removesuffix(".py")
 
 
 def _content(path: Path, *, folder: bool) -> str:
