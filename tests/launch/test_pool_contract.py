@@ -35,6 +35,7 @@ from knobs.launch.pools.messages import (
     PruningQuestion,
     Ready,
     RunEnded,
+    Saving,
     Stop,
     Train,
 )
@@ -265,9 +266,10 @@ def test_a_worker_that_gets_a_signal_saves_its_run_and_takes_no_more_work(held: 
     os.kill(held.pid, signal.SIGTERM)
     held.spoiled = True
     messages = [message for message in held.until(Lost) if not isinstance(message, NewPoint)]
-    assert [type(message) for message in messages] == [Leaving, RunEnded, Lost]
-    assert messages[1].outcome.state == "interrupted"
-    assert messages[1].outcome.checkpoint.exists()
+    assert [type(message) for message in messages] == [Saving, Leaving, RunEnded, Lost]
+    assert messages[0].size > 0
+    assert messages[2].outcome.state == "interrupted"
+    assert messages[2].outcome.checkpoint.exists()
     assert not held.worker.ready
 
 

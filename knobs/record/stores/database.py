@@ -68,10 +68,9 @@ def _check(places: StoreLocations) -> None:
         raise BadInputError(f"{wrong} ({error})") from None
     if TABLES - tables:
         raise BadInputError(wrong)
-    _follow_move(places)
 
 
-def _follow_move(places: StoreLocations) -> None:
+def follow_move(places: StoreLocations) -> None:
     """If the folder was moved or copied, let the records name the files that are in it now."""
     if not retry(lambda: moved_locations(places.database, places.artifacts)):
         return

@@ -31,7 +31,7 @@ import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from knobs.record.stores.database import create_database, open_client
+from knobs.record.stores.database import create_database, follow_move, open_client
 from knobs.record.stores.mlflow_internals import LOGGERS, sqlite_uri
 from knobs.record.stores.retry import PATIENCE, first_line, retry
 from knobs.record.stores.rows import Row
@@ -62,6 +62,7 @@ class Tracker:
         except Exception as error:  # a missing driver, a malformed address
             raise StoreError(f"{shown} does not open as a tracking store: {first_line(error)}") from None
         if places.tracking_uri is None:
+            follow_move(places)
             places.make()  # only now: nothing is written beside somebody else's file
         self._experiments: dict[str, str] = {}
 
