@@ -1,4 +1,4 @@
-"""Whether claims can be decided at all: each is tested on invented values that support it overwhelmingly."""
+"""Find claims that nothing can decide: each is tested on invented values that support it overwhelmingly."""
 
 from __future__ import annotations
 

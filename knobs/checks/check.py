@@ -20,7 +20,7 @@ class Check:
     subject: str
     """`model mlp`, `study s`, ..."""
     name: str
-    """What is checked: `fits one batch`."""
+    """The name of the check: `fits one batch`."""
     act: Callable[[], str]
 
     def __call__(self) -> str:

@@ -35,7 +35,7 @@ OWN = "KNOBS_"
 
 @dataclass(frozen=True)
 class Reads:
-    """What was read, and its content. A file within the project is named relative to it."""
+    """Files and variables that were read, with hashes. A file within the project is named relative to it."""
 
     files: dict[str, str] = field(default_factory=dict)
     """Hash by path. A folder that was listed ends with a slash; its hash is that of its names."""
@@ -69,7 +69,7 @@ class Reads:
 
 
 class Notes:
-    """What was read during one block, without its content."""
+    """Names of files and variables that were read during one block."""
 
     def __init__(self, ignored: tuple[str, ...] = ()) -> None:
         self.paths: set[str] = set()
@@ -81,7 +81,7 @@ class Notes:
 
 _active: list[Notes] = []
 _of_module: dict[str, Notes] = {}
-"""What each module of the project read while it was imported."""
+"""By module of the project: the reads while it was imported."""
 
 
 @contextmanager

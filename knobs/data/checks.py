@@ -108,7 +108,7 @@ def _shaped(where: str, array: Array, wanted: tuple[int, ...], spec: DataSpec) -
 
 
 AXES = {"vector": ("feature",), "sequence": ("step", "feature"), "image": ("channel", "line", "column")}
-"""What the axes of one sample are called in messages."""
+"""Names of the axes of one sample, for messages."""
 
 
 def _check_finite(where: str, array: Array, axes: Sequence[str], names: Sequence[Any] = ()) -> None:

@@ -1,4 +1,4 @@
-"""What is odd about a data set, one line each: leaks, empty classes, useless features, wild scales. NumPy only.
+"""Say what is odd about a data set, one line each: leaks, empty classes, useless features, wild scales. NumPy only.
 
 Nothing here is an error: a constant pixel is no fault of a camera. The lines are computed once for each fingerprint.
 """

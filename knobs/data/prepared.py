@@ -49,7 +49,7 @@ class _Loaded:
 
 @dataclass
 class _Launch:
-    """What this process knows of data sets, and whether it may believe what an earlier one promised."""
+    """The data sets that this process has loaded, and whether it may believe an earlier one."""
 
     fresh: bool = False
     loaded: dict[tuple[str, Path], _Loaded] = field(default_factory=dict)

@@ -34,7 +34,7 @@ LEFT_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class About:
-    """What is known of checked arrays without reading them."""
+    """Facts about checked arrays that can be had without reading them."""
 
     fingerprint: str
     """Hash over the spec, and over names, shapes, types and bytes of all arrays."""
@@ -47,7 +47,7 @@ class About:
 
 @dataclass(frozen=True)
 class Indexed:
-    """What a data set gave when it was loaded last."""
+    """The result of the last load of a data set."""
 
     fingerprint: str
     current: bool

@@ -45,7 +45,7 @@ class Original:
     facts: dict[str, str]
     """One text per tag in `FACTS`; empty if unknown."""
     reads: Reads
-    """What its training read besides its data; receipts hold nothing of it."""
+    """Reads of its training besides its data; receipts hold none."""
     packages: dict[str, str]
     """Versions by name; empty if they were not kept."""
     curves: Curves

@@ -60,7 +60,7 @@ class Tag:
     DATA_ROWS: Final = "knobs.data_rows"
     """Rows of each split, as JSON."""
     DATA_WARNINGS: Final = "knobs.data_warnings"
-    """What is odd about the arrays, one line each."""
+    """Oddities of the arrays, one line each."""
     SPACE: Final = "knobs.space"
     """Hash of a trial's search space; the space is an artifact of the study's or cell's run."""
     RUNGS: Final = "knobs.rungs"

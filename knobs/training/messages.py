@@ -67,7 +67,7 @@ class Outcome:
     environment: dict[str, str] = field(default_factory=dict)
     """Facts that could change a bit: torch's version, instruction set, device, threads, flags."""
     reads: Reads = field(default_factory=Reads)
-    """What the training read besides its data."""
+    """Reads of the training besides its data."""
     log: str = ""
     """The worker's log of this run: warnings, checkpoints, a traceback."""
     curves_svg: str = ""

@@ -26,7 +26,7 @@ class OpenRun:
     outdated_workers: int = 0
     """How many workers refused it because they had imported other code."""
     reads: Reads = field(default_factory=Reads)
-    """What it reads besides its data, as recorded."""
+    """Its recorded reads besides its data."""
     fingerprint: str = ""
     """Fingerprint of its data."""
     identity: str = ""

@@ -59,7 +59,7 @@ class Outdated:
 
 @dataclass(frozen=True)
 class ReadsFound:
-    """From a worker: what a run read besides its data until its first curve point."""
+    """From a worker: the reads of a run, besides its data, until its first curve point."""
 
     run: str
     reads: Reads

@@ -1,4 +1,4 @@
-"""What a worker verifies: that it has imported the code that a run is recorded under, and what the training reads."""
+"""A worker verifies that it has imported the code that a run is recorded under, and notes what the training reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says about when an ablation's design was recorded, and how often its claims were decided."""
+"""Say in a report when an ablation's design was recorded, and how often its claims were decided."""
 
 from __future__ import annotations
 

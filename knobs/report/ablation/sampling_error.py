@@ -1,4 +1,4 @@
-"""Whether the test split is large enough for what the seeds can tell apart."""
+"""Check that the test split is large enough for what the seeds can tell apart."""
 
 from __future__ import annotations
 
