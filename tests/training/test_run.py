@@ -106,7 +106,7 @@ def test_the_test_split_is_read_only_when_asked(tmp_path: Path, monkeypatch: pyt
 
     def poisoned(self: Toy) -> Splits:
         splits = honest(self)
-        return Splits(train=splits.train, val=splits.val, test=Split(splits.test.x * float("nan"), splits.test.y))
+        return Splits(train=splits.train, val=splits.val, test=Split(splits.test.x * 1e30, splits.test.y[::-1]))
 
     monkeypatch.setattr(Toy, "load", poisoned)
     blind = train(toy_config(), tmp_path / "another cache" / "blind")
