@@ -71,27 +71,33 @@ class RNNNetwork(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(spec.tokens, config.width) if spec.tokens else None
         kinds = {"tanh": nn.RNN, "relu": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-        self.recurrent = kinds[config.cell](
-            config.width if spec.tokens else spec.shape[1],
-            config.width,
-            num_layers=config.depth,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout if config.depth > 1 else 0.0,
-            batch_first=True,
-            **({"nonlinearity": config.cell} if GATES[config.cell] == 1 else {}),
+        states = config.width * (1 + config.bidirectional)
+        first = config.width if spec.tokens else spec.shape[1]
+        self.recurrent = nn.ModuleList(
+            kinds[config.cell](
+                first if layer == 0 else states,
+                config.width,
+                bidirectional=config.bidirectional,
+                batch_first=True,
+                **({"nonlinearity": config.cell} if GATES[config.cell] == 1 else {}),
+            )
+            for layer in range(config.depth)
         )
-        seen = config.width * (1 + config.bidirectional) * (spec.shape[0] if config.readout == "all" else 1)
+        self.between = nn.Sequential(*dropout(config.dropout))  # no checkpoint can hold cuDNN's own state
+        seen = states * (spec.shape[0] if config.readout == "all" else 1)
         self.head = nn.Sequential(*dropout(config.dropout), nn.Linear(seen, spec.outputs))
         self.readout = config.readout
         self.per_step = spec.per_step
-        self.width = config.width
+        self.width, self.bidirectional = config.width, config.bidirectional
         self._initialise(config)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, steps, features) to (batch, outputs), or to (batch, outputs, steps) with a target per step."""
         if self.embedding is not None:
             x = self.embedding(x.squeeze(2).long())
-        states, _ = self.recurrent(x)
+        states = x
+        for depth, layer in enumerate(self.recurrent):
+            states, _ = layer(self.between(states) if depth else states)
         if self.per_step:
             stepwise: Tensor = self.head(states).transpose(1, 2)
             return stepwise
@@ -101,7 +107,7 @@ class RNNNetwork(nn.Module):
             seen = states.amax(1)
         elif self.readout == "all":
             seen = states.flatten(1)
-        elif self.recurrent.bidirectional:  # the backward direction ends at the first step
+        elif self.bidirectional:  # the backward direction ends at the first step
             seen = torch.cat([states[:, -1, : self.width], states[:, 0, self.width :]], 1)
         else:
             seen = states[:, -1]
@@ -112,7 +118,7 @@ class RNNNetwork(nn.Module):
     def _initialise(self, config: RNN) -> None:
         initialise(self.head, config.init, gain=1.0)
         for name, parameter in self.recurrent.named_parameters():
-            recurrent, bias = "_hh_" in name, name.startswith("bias")
+            recurrent, bias = "_hh_" in name, ".bias" in name
             if bias:
                 if config.init != "default" or config.cell == "relu":
                     parameter.zero_()

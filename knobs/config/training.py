@@ -39,3 +39,5 @@ class Training(Part):
     """Optimizer steps before the running mean begins. Until then the mean is the weights themselves."""
     layer_norms: bool = False
     """Also record the gradient norm of the first and last weight matrix, as `grad_norm/first` and `grad_norm/last`."""
+    cuda_graph: bool = False
+    """Replay each optimizer step as a CUDA graph. For small networks on a GPU; its speed has not been measured."""

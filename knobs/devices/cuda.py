@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ class CudaKind(DeviceKind):
 
     name = "cuda"
     accelerator = "gpu"
+    has_graphs = True
     flattens_steps = True  # nll_loss2d raises under deterministic algorithms
 
     def count(self) -> int:
@@ -75,7 +76,7 @@ class CudaKind(DeviceKind):
         amd = "; AMD GPUs are not supported" if Path("/dev/kfd").exists() else ""
         return f"no CUDA device is visible here{amd}"
 
-    def refusal(self, precision: str, model: str) -> str:
+    def refusal(self, precision: str, model: str, *, cuda_graph: bool = False) -> str:
         """Return why a run cannot train here; empty if it can."""
         import torch
 
@@ -84,7 +85,7 @@ class CudaKind(DeviceKind):
                 return "training.precision = bf16-mixed: this GPU has no bfloat16; use 32"
             if model == "rnn":  # torch's autocast runs cuDNN's recurrent layers in float16
                 return "training.precision = bf16-mixed: recurrent networks would train in float16 on CUDA; use 32"
-        return super().refusal(precision, model)
+        return super().refusal(precision, model, cuda_graph=cuda_graph)
 
     def make_deterministic(self) -> None:
         """Deterministic algorithms, no autotuning, and float32 that is no TF32."""
@@ -137,6 +138,25 @@ class CudaKind(DeviceKind):
             return super().to_host(tensors)
         torch.cuda.synchronize()
         return copies
+
+    def run_before_recording(self, step: Callable[[], None], device: torch.device) -> None:
+        """Take the step on another stream, as torch's documentation of CUDA graphs asks for."""
+        import torch
+
+        now, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side.wait_stream(now)
+        with torch.cuda.stream(side):
+            step()
+        now.wait_stream(side)
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        """Record a step as a CUDA graph."""
+        import torch
+
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+        return graph.replay
 
     def synchronize(self, device: torch.device) -> None:
         """Wait for the GPU. Raise the error of a kernel that failed meanwhile."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -37,6 +37,8 @@ class DeviceKind:
     has_float64 = True
     flattens_steps = False
     """True if the loss with one target per time step has no deterministic version for (batch, classes, steps)."""
+    has_graphs = False
+    """True if a recorded step can be replayed."""
     stacks_seeds = False
     """True if small networks train faster as one batch of seeds; measured."""
 
@@ -52,9 +54,11 @@ class DeviceKind:
         """Return a sentence for a machine without such a device."""
         return f"this machine has no {self.name} device that torch can use"
 
-    def refusal(self, precision: str, model: str) -> str:
+    def refusal(self, precision: str, model: str, *, cuda_graph: bool = False) -> str:
         """Return why a run of this precision and kind of model cannot train here; empty if it can."""
         del model
+        if cuda_graph and not self.has_graphs:
+            return f"training.cuda_graph = True: {self.name} devices have no CUDA graphs"
         if precision == "64" and not self.has_float64:
             return f"training.precision = 64: {self.name} devices have no float64; use 32, or a cpu or cuda device"
         return ""
@@ -85,6 +89,17 @@ class DeviceKind:
     def to_host(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return copies in the host's memory, of tensors on the device or on the CPU. Wait for the device once."""
         return [tensor.detach().to("cpu", copy=True) for tensor in tensors]
+
+    def run_before_recording(self, step: Callable[[], None], device: torch.device) -> None:
+        """Take a step such as will be recorded."""
+        raise AssertionError
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        """Record what the device does in a step, without doing it. Return a function that does it, waiting for nothing.
+
+        It uses the same tensors each time: inputs, results, and numbers that were given as Python's.
+        """
+        raise AssertionError
 
     def synchronize(self, device: torch.device) -> None:
         """Wait for the device. Raise the error of an operation that failed meanwhile."""

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from knobs.config import monitored
 from knobs.data.in_memory import float_type
 from knobs.training.environment import rng_states, set_rng_states
+from knobs.training.graphed_steps import GraphedSteps
 from knobs.training.metrics import autocast, evaluate, mean_loss
 from knobs.training.state import DivergedError, TrainingState, divergence_message, steps_since
 from knobs.training.weight_averaging import RunningMean
@@ -58,6 +59,7 @@ class Learner(LightningModule):
         self.monitored_metric = monitored(self.spec, config.training.monitor)
         self.keeps_last = config.training.keep == "last"
         self.mean = RunningMean(self.trained, config.training.average_from) if config.training.averaging else None
+        self.graphed: GraphedSteps | None = None
         self.rate = 0.0
         self.norm = torch.zeros(())
         self.layers: dict[str, torch.Tensor] = {}
@@ -76,35 +78,53 @@ class Learner(LightningModule):
 
     def training_step(self, interval: Interval, _: int) -> None:
         """Take all optimizer steps of one interval; the losses are added up on the device."""
-        config, training, network, optimizer = self.config, self.config.training, self.network, self.optimizer
-        state, mean, device = self.state, self.mean, self.device
-        schedule, peak, last = config.schedule, config.optimizer.lr, interval.end - 1
-        clip, between_steps = training.clip_norm, self.listener.between_steps
-        rate = self.rate
+        training, state, mean = self.config.training, self.state, self.mean
+        schedule, peak, last = self.config.schedule, self.config.optimizer.lr, interval.end - 1
+        between_steps, take_step = self.listener.between_steps, self.take_step
+        if training.cuda_graph:
+            self.graphed = self.graphed or GraphedSteps(self)
+            take_step = self.replay_step
         for step, (x, y) in enumerate(interval, start=interval.begin):
             between_steps()
-            with autocast(config, device):
-                loss = self.losses(network(x), y)
-            loss.backward(self.ones)  # type: ignore[no-untyped-call]
-            if clip is not None or step == last:
-                norm = self.gradient_norm()
-                if step == last:
-                    self.norm = norm
-                    self.layers = self.layer_norms() if training.layer_norms else {}
-                if clip is not None:
-                    self.clip_gradient(norm, clip)
-            rate = peak * schedule.factor(step, training.max_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad()
+            self.rate = peak * schedule.factor(step, training.max_steps)
+            loss = take_step(x, y, last=step == last)
             if mean is not None:
                 mean.add(step + 1)
             if state.loss_sum is None:
                 state.loss_sum = torch.zeros_like(loss, dtype=self.floats)
-            state.loss_sum += loss.detach()
+            state.loss_sum += loss
             state.step = step + 1
-        self.rate = rate
+
+    def take_step(self, x: torch.Tensor, y: torch.Tensor, *, last: bool) -> torch.Tensor:
+        """Take one optimizer step and return its loss. `last`: note the norms, because a validation follows."""
+        training, optimizer = self.config.training, self.optimizer
+        loss = self.forward_loss(x, y)
+        loss.backward(self.ones)  # type: ignore[no-untyped-call]
+        if training.clip_norm is not None or last:
+            norm = self.gradient_norm()
+            if last:
+                self.norm = norm
+                self.layers = self.layer_norms() if training.layer_norms else {}
+            if training.clip_norm is not None:
+                self.clip_gradient(norm, training.clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = self.rate
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    def replay_step(self, x: torch.Tensor, y: torch.Tensor, *, last: bool) -> torch.Tensor:
+        """Take one optimizer step as a replay of a recorded one."""
+        assert self.graphed is not None
+        loss = self.graphed.take(x, y, self.rate)
+        if last:
+            self.norm, self.layers = self.graphed.norm, self.graphed.layers
+        return loss
+
+    def forward_loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a batch in the run's precision."""
+        with autocast(self.config, self.device):
+            return self.losses(self.network(x), y)
 
     def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss that a step minimizes."""

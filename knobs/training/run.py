@@ -76,8 +76,11 @@ def _train(job: TrainJob, monitor: RunMonitor, device: torch.device) -> Outcome:
 
 
 def refuse_untrainable(config: RunConfig, device: torch.device) -> None:
-    """Raise `BadInputError` if this kind of device cannot train in the run's precision."""
-    if reason := device_kind(device.type).refusal(config.training.precision, config.model.kind):
+    """Raise `BadInputError` if this kind of device cannot train this run."""
+    training = config.training
+    if reason := device_kind(device.type).refusal(
+        training.precision, config.model.kind, cuda_graph=training.cuda_graph
+    ):
         raise BadInputError(reason)
 
 

@@ -69,22 +69,23 @@ def recurrent(config: RNN) -> RNNNetwork:
 
 def test_irnn_starts_from_the_identity() -> None:
     state = recurrent(RNN(cell="relu", width=5, init="orthogonal")).recurrent.state_dict()
-    assert torch.equal(state["weight_hh_l0"], torch.eye(5))
-    assert not state["bias_ih_l0"].any()
+    assert torch.equal(state["0.weight_hh_l0"], torch.eye(5))
+    assert not state["0.bias_ih_l0"].any()
 
 
 def test_an_lstm_starts_by_remembering() -> None:
     state = recurrent(RNN(cell="lstm", width=5, depth=2, forget_bias=2.0)).recurrent.state_dict()
     for layer in range(2):
-        total = state[f"bias_ih_l{layer}"] + state[f"bias_hh_l{layer}"]
+        total = state[f"{layer}.bias_ih_l0"] + state[f"{layer}.bias_hh_l0"]
         assert torch.equal(total[5:10], torch.full((5,), 2.0))
 
 
 def test_last_is_where_each_direction_ends() -> None:
     net = recurrent(RNN(cell="gru", width=4, bidirectional=True, depth=2))
     x = torch.randn(3, *SEQUENCE.shape)
-    final = net.recurrent(x)[1]  # (layers * directions, batch, width)
-    assert torch.equal(net(x), net.head(torch.cat([final[-2], final[-1]], 1)))
+    first, second = net.recurrent
+    final = second(first(x)[0])[1]  # (directions, batch, width)
+    assert torch.equal(net(x), net.head(torch.cat([final[0], final[1]], 1)))
 
 
 def test_mnist1d_is_the_frozen_set_of_the_paper() -> None:

@@ -6,11 +6,12 @@ and knobs know it; a process cannot undo that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning_fabric.accelerators.registry import _AcceleratorRegistry
+from pretend_graph import Graph
 from pretend_tensor import NAME, Tensor, card, run
 from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -22,6 +23,7 @@ class PretendKind(DeviceKind):
     """The kind of the pretend device."""
 
     name = accelerator = NAME
+    has_graphs = True
     flattens_steps = True
 
     @property
@@ -48,6 +50,25 @@ class PretendKind(DeviceKind):
 
     def set_rng_state(self, state: Tensor, device: torch.device) -> None:
         card.generator.set_state(state)
+
+    def run_before_recording(self, step: Callable[[], None], device: torch.device) -> None:
+        step()
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        graph, drawn = Graph(), card.generator.get_state()
+        card.graph = graph
+        try:
+            step()
+        finally:
+            card.graph = None
+        graph.undo()
+        card.generator.set_state(drawn)
+
+        def replay() -> None:
+            card.counted["replay"] += 1
+            graph.replay()
+
+        return replay
 
     def synchronize(self, device: torch.device) -> None:
         card.check("synchronize")

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from pretend_cells import OWN
+from pretend_graph import Graph
 from torch.utils._mode_utils import no_dispatch
 
 NAME = "fakegpu"
@@ -66,6 +67,8 @@ class Card:
         self.before: Callable[[str], None] = lambda name: None
         """Called with the name of each operator before it runs."""
         self.late: Exception | None = None
+        self.graph: Graph | None = None
+        """Records what runs."""
         self.peak = self.bytes
 
     def draw(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -152,11 +155,22 @@ def run(func: Any, args: Any, kwargs: Any) -> Any:
         card.refuse(RuntimeError(f"Expected all tensors to be on the same device, but {name} got {NAME}:0 and cpu"))
     to_cpu = name == "copy_" and not isinstance(args[0], PretendTensor)
     to_cpu |= name == "_to_copy" and bool(mine) and _type(kwargs.get("device")) == "cpu"
-    if to_cpu or name in SYNCHRONISING or (name == "index" and any(a.dtype is torch.bool for a in mine[1:])):
+    by_mask = name == "index" and any(a.dtype is torch.bool for a in mine[1:])
+    waits = to_cpu or name in SYNCHRONISING or by_mask
+    if waits:
         card.synchronisations[name] += 1
     func_here = OWN.get(name, func)
     draws = torch.Tag.nondeterministic_seeded in func.tags
-    out = card.draw(func_here, plain, named) if draws else func_here(*plain, **named)
+
+    def call() -> Any:
+        return card.draw(func_here, plain, named) if draws else func_here(*plain, **named)
+
+    if card.graph is None or torch.Tag.inplace_view in func.tags:
+        out = call()
+    else:
+        if waits or strangers:
+            card.refuse(torch.AcceleratorError(f"{name}: operation not permitted while a graph is recorded"))
+        out = card.graph.note(call, (plain, named))
     if to_cpu:
         return args[0] if name == "copy_" else out
     if torch.Tag.inplace_view in func.tags:
@@ -173,7 +187,7 @@ def _plain(value: Any, mine: list[PretendTensor], strangers: list[Tensor]) -> An
     if isinstance(value, Tensor):
         if value.dim():
             strangers.append(value)
-        return value
+        return value if card.graph is None else value.clone()  # a graph keeps the number
     if isinstance(value, list | tuple):
         return [_plain(one, mine, strangers) for one in value]
     return torch.device("cpu") if isinstance(value, torch.device) and value.type == NAME else value

@@ -19,8 +19,10 @@ from knobs import Ablation, OptimizerConfig, RunConfig, Study, discover
 from knobs.devices import KINDS, device_kind
 from knobs.training import Outcome, TrainJob
 from knobs.training.checkpoint import load_checkpoint
+from knobs.training.graphed_steps import WARM_UP
 from knobs.training.metrics import mean_loss
 from knobs.training.run import run_job
+from schedules.cosine import Cosine
 
 discover.activate(ROOT)
 
@@ -96,7 +98,7 @@ def shipped(name: str) -> RunConfig:
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in SHIPPED])
-def test_what_is_shipped_trains_as_on_the_cpu(name: str, cache: Path, tmp_path: Path) -> None:
+def test_what_is_shipped_trains_as_on_the_cpu_and_resumes(name: str, cache: Path, tmp_path: Path) -> None:
     config = shipped(name).with_knobs({"training.max_steps": 70, "training.val_every": 35})
     card.draws_like_cpu = True
     card.has_float64 = config.training.precision == "64"
@@ -112,6 +114,11 @@ def test_what_is_shipped_trains_as_on_the_cpu(name: str, cache: Path, tmp_path: 
         assert values == pytest.approx(others, rel=tolerance, abs=tolerance, nan_ok=True)
     assert lasting(outcome) == pytest.approx(lasting(expected), rel=tolerance, abs=tolerance)
     assert there.between_validations(35) == 0, f"the host waits for the device in steps: {card.synchronisations}"
+    first, second = train(config, tmp_path / "first", Listener(stop_at=40), cache=cache), Listener()
+    assert first.checkpoint is not None
+    again = train(config, tmp_path / "second", second, cache=cache, resume=(first.checkpoint,))
+    assert second.curves() == there.curves()
+    assert lasting(again) == lasting(outcome)
 
 
 def test_a_target_at_every_step_needs_no_operator_without_a_deterministic_version() -> None:
@@ -173,6 +180,51 @@ def test_an_interrupted_run_resumes_to_the_same_bits(optimizer: str, tmp_path: P
     later = Counting()
     later.waits = second.waits[2:]  # from the first whole interval
     assert later.between_validations(5) == 0
+
+
+GRAPHS = [name for name in discover.files("optimizers") if name != "adagrad"]
+
+
+@pytest.mark.parametrize("optimizer", GRAPHS)
+def test_a_replayed_step_is_the_step(optimizer: str, tmp_path: Path) -> None:
+    config = dataclasses.replace(with_optimizer(optimizer, extras=True), schedule=Cosine(warmup_steps=7))
+    plain, replayed = Listener(), Counting()
+    expected = train(config, tmp_path / "plain", plain)
+    graphs = config.with_knobs({"training.cuda_graph": True})
+    card.counted.clear()
+    outcome = train(graphs, tmp_path / "graph", replayed)
+    assert outcome.state == "finished", f"{outcome.message}\n{outcome.log}"
+    assert card.counted["replay"] == 30 - WARM_UP
+    assert replayed.between_validations(5) == 0
+    for (step, values), (same, others) in zip(replayed.curves(), plain.curves(), strict=True):
+        assert step == same
+        assert values == pytest.approx(others, rel=1e-5, abs=1e-6)  # the rate is a float32 there
+    assert lasting(outcome) == pytest.approx(lasting(expected), rel=1e-5, abs=1e-6)
+
+
+def test_replayed_steps_continue_to_the_same_bits(tmp_path: Path) -> None:
+    config = toy_config(**EXTRAS, training__cuda_graph=True)
+    whole, second = Listener(), Listener()
+    expected = train(config, tmp_path / "whole", whole)
+    first = train(config, tmp_path / "first", Listener(stop_at=13))
+    assert first.checkpoint is not None
+    outcome = train(config, tmp_path / "second", second, resume=(first.checkpoint,))
+    assert second.curves() == whole.curves()
+    assert lasting(outcome) == lasting(expected)
+
+
+def test_an_optimizer_whose_rate_is_a_number_cannot_be_replayed(tmp_path: Path) -> None:
+    config = with_optimizer("adagrad", extras=False).with_knobs({"training.cuda_graph": True})
+    outcome = train(config, tmp_path / "run")
+    assert (outcome.state, outcome.message) == (
+        "failed",
+        "training.cuda_graph: optimizer adagrad takes no learning rate from the device",
+    )
+
+
+def test_the_cpu_replays_nothing(tmp_path: Path) -> None:
+    outcome = train(toy_config(training__cuda_graph=True), tmp_path / "run", device="cpu")
+    assert outcome.message == "training.cuda_graph = True: cpu devices have no CUDA graphs"
 
 
 def test_a_checkpoint_written_there_continues_on_the_cpu(tmp_path: Path) -> None:

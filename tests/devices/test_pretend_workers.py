@@ -16,25 +16,49 @@ from knobs.record.stores.rows import Row
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pretend workers")]
 
-AT_START = "import pretend\n\npretend.install()\n"
+AT_START = """
+import os
+from pathlib import Path
+
+import pretend
+from pretend_tensor import card
+
+pretend.install()
+MARK = Path(__file__).with_name("poisoned")
+
+
+def poison_once(name):
+    if card.counted.total() == 2000 and not MARK.exists():
+        MARK.touch()
+        card.poison = "error: uncorrectable ECC error encountered"
+
+
+if os.environ.get("FAKEGPU_VISIBLE_DEVICES") == os.environ.get("KNOBS_BREAKS"):
+    card.before = poison_once
+"""
 """Python runs a `sitecustomize.py` on its path in every process: in the driver, and in each worker."""
 
 STUDY = ("study", "mnist1d_mlp", "--trials", "4", "--pruner", "none")
 SMALL = ("--training.max_steps", "60", "--training.val_every", "20")
 
 
-def launch(devices: str, folder: Path) -> tuple[Done, list[Row]]:
-    """Run a small study on these devices. Return its output and its trials."""
-    folder.mkdir()
+def on_devices(folder: Path, *arguments: str, **more: str) -> Done:
+    """Run a command that sees two pretend devices."""
+    folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(AT_START)
     paths = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    more = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "FAKEGPU_VISIBLE_DEVICES": "a,b"}
-    done = command(*STUDY, *SMALL, "--devices", devices, store=folder / "m", **more)
+    more |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "FAKEGPU_VISIBLE_DEVICES": "a,b"}
+    done = command(*arguments, store=folder / "m", **more)
     assert done.code == 0, done
+    return done
+
+
+def trials(folder: Path) -> list[Row]:
+    """Return the recorded trials of the study."""
     tracker = Tracker(StoreLocations(ROOT, folder / "m"))
     experiment = tracker.experiment("mnist1d_mlp")
     (parent,) = runs_of_kind(tracker, Kind.STUDY, experiment)
-    return done, sorted(runs_under(tracker, parent.id, experiment), key=lambda row: row.trial)
+    return sorted(runs_under(tracker, parent.id, experiment), key=lambda row: row.trial)
 
 
 def table(done: Done) -> str:
@@ -42,11 +66,38 @@ def table(done: Done) -> str:
     return done.out.partition("the best 4 trials")[2].partition("best: ")[0]
 
 
-def test_a_study_on_two_devices_gives_what_one_gives(tmp_path: Path) -> None:
-    (one, trials), (two, others) = launch("fakegpu:0", tmp_path / "one"), launch("fakegpu", tmp_path / "two")
-    assert table(one).strip()
-    assert table(one) == table(two)
-    for row, other in zip(trials, others, strict=True):
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Run the study on one device. Return its folder and its table."""
+    folder = tmp_path_factory.mktemp("one")
+    return folder, table(on_devices(folder, *STUDY, *SMALL, "--devices", "fakegpu:0"))
+
+
+def test_two_devices_give_what_one_gives_and_a_broken_one_changes_nothing(
+    one: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, expected = one
+    assert expected.strip()
+    two = on_devices(tmp_path, *STUDY, *SMALL, "--devices", "fakegpu", KNOBS_BREAKS="b")
+    assert (tmp_path / "poisoned").exists()
+    assert table(two) == expected
+    assert "fakegpu:1" in two.out + two.err
+    rows = list(zip(trials(folder), trials(tmp_path), strict=True))
+    assert len(rows) == 4
+    for row, other in rows:
+        assert row.tags["knobs.state"] == other.tags["knobs.state"] == "finished"
         assert row.tags["knobs.device"] == other.tags["knobs.device"] == "fakegpu"
         for name in row.metrics:
             assert name.startswith("system/") or row.metrics[name] == other.metrics[name]
+
+
+def test_a_run_of_a_device_is_reproduced_on_another(one: tuple[Path, str]) -> None:
+    folder, _ = one
+    again = on_devices(folder, "reproduce", trials(folder)[2].id, "--devices", "fakegpu:1")
+    assert "identical: all" in again.out, again
+
+
+def test_doctor_trains_on_every_device_in_workers(tmp_path: Path) -> None:
+    done = on_devices(tmp_path, "doctor")
+    for index in (0, 1):
+        assert f"ok   a small training twice on fakegpu:{index} " in done.out, done
