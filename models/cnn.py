@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
@@ -20,6 +20,8 @@ class CNN(ModelConfig):
 
     `ResNet` averages over positions instead, so the place of a pattern does not matter to it.
     """
+
+    same_layers: ClassVar[frozenset[str]] = frozenset({"init"})
 
     depth: Count = 3
     """Convolutions, each with a stride of 2."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @part
 class MLP(ModelConfig):
     """Fully connected layers over the flattened sample, of any layout."""
+
+    same_layers: ClassVar[frozenset[str]] = frozenset({"dropout", "init"})
 
     depth: Annotated[int, Field(ge=0)] = 2
     """Hidden layers. 0: the outputs are an affine function of the inputs."""

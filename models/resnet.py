@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @part
 class ResNet(ModelConfig):
     """Blocks of two weight layers that add their output to their input, in pre-activation order (He et al. 2016)."""
+
+    same_layers: ClassVar[frozenset[str]] = frozenset({"dropout", "init", "zero_init"})
 
     depth: Annotated[int, Field(ge=0)] = 3
     """Residual blocks, of two weight layers each."""
@@ -71,17 +73,21 @@ class Block(nn.Module):
 class HeightOne(nn.Module):
     """A sequence as an image one pixel high, which PyTorch convolves 1.4 times as fast on a CPU as a sequence."""
 
+    any_leading_axes = True
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, steps, features) to (batch, features, 1, steps)."""
-        return x.transpose(1, 2).unsqueeze(2)
+        return x.transpose(-1, -2).unsqueeze(-2)
 
 
 class MeanOverPositions(nn.Module):
     """Global average pooling (Lin et al. 2014) as a mean: the pooling layer has no deterministic CUDA gradient."""
 
+    any_leading_axes = True
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels, rows, columns) to (batch, channels)."""
-        return x.flatten(2).mean(2)
+        return x.flatten(-2).mean(-1)
 
 
 class ResNetNetwork(nn.Sequential):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -26,6 +26,8 @@ class RNN(ModelConfig):
     Tokens are embedded in as many dimensions as a layer has units; embeddings start standard normal. If there is a
     target at every step, the linear layer reads each step's state.
     """
+
+    same_layers: ClassVar[frozenset[str]] = frozenset({"dropout", "init", "forget_bias"})
 
     cell: Literal["tanh", "relu", "gru", "lstm"] = "gru"
     """tanh: Elman 1990; relu: recurrent weights start at the identity (Le et al. 2015); gru: Cho et al. 2014; lstm:
@@ -64,8 +66,20 @@ class RNN(ModelConfig):
         return RNNNetwork(self, spec)
 
 
+class InOrder(nn.Module):
+    """Puts a tensor's numbers in memory as its axes say. Dropout draws in the order of memory, which layers choose."""
+
+    any_leading_axes = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the same numbers."""
+        return x.contiguous()
+
+
 class RNNNetwork(nn.Module):
     """The recurrent layers, the readout and the linear layer."""
+
+    any_leading_axes = True
 
     def __init__(self, config: RNN, spec: DataSpec) -> None:
         super().__init__()
@@ -83,9 +97,9 @@ class RNNNetwork(nn.Module):
             )
             for layer in range(config.depth)
         )
-        self.between = nn.Sequential(*dropout(config.dropout))  # no checkpoint can hold cuDNN's own state
+        self.between = nn.Sequential(*_dropout(config.dropout))  # no checkpoint can hold cuDNN's own state
         seen = states * (spec.shape[0] if config.readout == "all" else 1)
-        self.head = nn.Sequential(*dropout(config.dropout), nn.Linear(seen, spec.outputs))
+        self.head = nn.Sequential(*_dropout(config.dropout), nn.Linear(seen, spec.outputs))
         self.readout = config.readout
         self.per_step = spec.per_step
         self.width, self.bidirectional = config.width, config.bidirectional
@@ -94,23 +108,23 @@ class RNNNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, steps, features) to (batch, outputs), or to (batch, outputs, steps) with a target per step."""
         if self.embedding is not None:
-            x = self.embedding(x.squeeze(2).long())
+            x = self.embedding(x.squeeze(-1).long())
         states = x
         for depth, layer in enumerate(self.recurrent):
             states, _ = layer(self.between(states) if depth else states)
         if self.per_step:
-            stepwise: Tensor = self.head(states).transpose(1, 2)
+            stepwise: Tensor = self.head(states).transpose(-1, -2)
             return stepwise
         if self.readout == "mean":
-            seen = states.mean(1)
+            seen = states.mean(-2)
         elif self.readout == "max":
-            seen = states.amax(1)
+            seen = states.amax(-2)
         elif self.readout == "all":
-            seen = states.flatten(1)
+            seen = states.flatten(-2)
         elif self.bidirectional:  # the backward direction ends at the first step
-            seen = torch.cat([states[:, -1, : self.width], states[:, 0, self.width :]], 1)
+            seen = torch.cat([states[..., -1, : self.width], states[..., 0, self.width :]], -1)
         else:
-            seen = states[:, -1]
+            seen = states[..., -1, :]
         outputs: Tensor = self.head(seen)
         return outputs
 
@@ -134,3 +148,7 @@ class RNNNetwork(nn.Module):
                     nn.init.normal_(gate, std=gate.shape[1] ** -0.5)
                 elif config.init == "orthogonal":
                     nn.init.orthogonal_(gate)
+
+
+def _dropout(rate: float) -> list[nn.Module]:
+    return [InOrder(), *dropout(rate)] if rate else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from knobs import OptimizerConfig, Positive, part
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 @part
 class Adagrad(OptimizerConfig):
     """Per-coordinate rates from the sum of squared gradients (Duchi et al. 2011)."""
+
+    elementwise: ClassVar[bool] = True
 
     lr: Positive = 0.01
     """Peak learning rate."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from knobs import Fraction, OptimizerConfig, Positive, part
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 @part
 class Adam(OptimizerConfig):
     """Adaptive moments (Kingma & Ba 2015)."""
+
+    elementwise: ClassVar[bool] = True
 
     lr: Positive = 0.001
     """Peak learning rate."""

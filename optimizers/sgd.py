@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from knobs import Fraction, OptimizerConfig, Positive, part
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 @part
 class SGD(OptimizerConfig):
     """Stochastic gradient descent with optional momentum (Polyak 1964; Sutskever et al. 2013)."""
+
+    elementwise: ClassVar[bool] = True
 
     lr: Positive = 0.1
     """Peak learning rate."""

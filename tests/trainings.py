@@ -1,6 +1,6 @@
 """Short trainings in this process, called as a worker calls them. Shared by tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ import torch
 from datamodules.toy import Toy
 from knobs import RunConfig, Training, Value
 from knobs.training import CurvePoint, Outcome, TrainJob
+from knobs.training.batch.run_batch import run_batch
 from knobs.training.run import run_job
-from knobs.training.seed_batch import run_seed_batch
 from models.mlp import MLP
 from optimizers.sgd import SGD
 from schedules.constant import Constant
@@ -78,39 +78,54 @@ def lasting(outcome: Outcome) -> dict[str, float]:
 
 
 SEEDS = (3, 4, 5)
-"""Seeds of the members of a seed batch."""
+"""Seeds of the members of a batch."""
 
 
 def together(
-    config: RunConfig,
+    configs: Sequence[RunConfig],
     folder: Path,
     *,
-    seeds: tuple[int, ...] = SEEDS,
-    wanted: tuple[int, ...] | None = None,
+    wanted: Sequence[int] | None = None,
     stop_at: int | None = None,
     resume: tuple[Path, ...] = (),
+    device: str = "cpu",
+    answers: Mapping[int, Callable[[int, float], bool]] | None = None,
+    **job: Any,
 ) -> list[tuple[Outcome, Listener]]:
-    """Train a seed batch in this process, as a worker does. `wanted` are the seeds to report; default: all."""
-    listeners = [Listener(stop_at=stop_at) for _ in wanted or seeds]
+    """Train a batch in this process, as a worker does.
+
+    `wanted`: the places of members to report; default: all. `answers`: the pruner's answers to some members.
+    """
+    places = range(len(configs)) if wanted is None else wanted
+    listeners = [Listener(stop_at=stop_at) for _ in places]
+    for place, answer in (answers or {}).items():
+        listeners[place].answer = answer
+    members = tuple(config.to_json() for config in configs)
     jobs = [
         TrainJob(
-            run=str(seed),
-            config=config.with_knobs({"seed": seed}).to_json(),
-            folder=folder / str(seed),
+            run=str(place),
+            config=members[place],
+            folder=folder / str(place),
             cache=folder.parent / "cache",
             resume=resume,
-            batch_seeds=seeds,
+            batch=members,
             read_test=True,
+            **job,
         )
-        for seed in wanted or seeds
+        for place in places
     ]
-    return list(zip(run_seed_batch(jobs, listeners, torch.device("cpu")), listeners, strict=True))
+    return list(zip(run_batch(jobs, listeners, torch.device(device)), listeners, strict=True))
 
 
-def alone(config: RunConfig, seed: int, folder: Path) -> tuple[Outcome, Listener]:
-    """Train one seed by itself."""
+def of_seeds(config: RunConfig, seeds: Sequence[int] = SEEDS) -> list[RunConfig]:
+    """Return the config with each of these seeds."""
+    return [config.with_knobs({"seed": seed}) for seed in seeds]
+
+
+def alone(config: RunConfig, folder: Path) -> tuple[Outcome, Listener]:
+    """Train one run by itself."""
     listener = Listener()
-    return train(config.with_knobs({"seed": seed}), folder, listener, read_test=True), listener
+    return train(config, folder, listener, read_test=True), listener
 
 
 def close(one: dict[str, float], other: dict[str, float], tolerance: float) -> bool:

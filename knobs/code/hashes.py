@@ -13,7 +13,7 @@ from knobs import discover
 from knobs.code.imported import ENGINE, imported_file, project_folder, source_of
 from knobs.public import HOMES
 
-ROOTS = ("knobs.training.run", "knobs.training.seed_batch")
+ROOTS = ("knobs.training.run", "knobs.training.batch.run_batch")
 """The modules from which everything that a training executes is imported."""
 
 UNKNOWN = "edited after its import"

@@ -16,6 +16,9 @@ class ModelConfig(KindedPart):
     """An architecture's knobs. Its kind is the name of its file in `models/`."""
 
     part_name: ClassVar[str] = "model"
+    same_layers: ClassVar[frozenset[str]] = frozenset()
+    """Knobs that change initial values or a dropout rate, and neither layers nor shapes: runs that differ in them can
+    train as one batch."""
 
     def build(self, spec: DataSpec) -> nn.Module:
         """Return the network for data of this spec. It maps inputs (batch, *spec.shape) to (batch, spec.outputs).

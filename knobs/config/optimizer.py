@@ -16,6 +16,9 @@ class OptimizerConfig(KindedPart):
     """An optimizer's knobs. Its kind is the name of its file in `optimizers/`."""
 
     part_name: ClassVar[str] = "optimizer"
+    elementwise: ClassVar[bool] = False
+    """True if all weights are treated alike, and each one's update depends on its own gradients alone. Then runs of one
+    batch that share the optimizer's knobs and the schedule take one update together."""
     lr: Positive
     """Peak learning rate. The schedule multiplies it by a factor of at most 1."""
     weight_decay: NonNegative = 0.0

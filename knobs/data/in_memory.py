@@ -130,9 +130,12 @@ class InMemoryData(LightningDataModule):
         """Return the whole training split, for an evaluation."""
         return self.batches(self.train)
 
-    def batches(self, split: Pair) -> list[Pair]:
-        """Return a whole split in large batches: `EVALUATION_SAMPLES` each, or fewer if samples are large."""
-        size = evaluation_samples(split[0])
+    def batches(self, split: Pair, members: int = 1) -> list[Pair]:
+        """Return a whole split in large batches: `EVALUATION_SAMPLES` each, or fewer if samples are large.
+
+        `members`: so many networks take each sample at once.
+        """
+        size = max(1, evaluation_samples(split[0]) // members)
         return list(zip(*(torch.split(tensor, size) for tensor in split), strict=True))
 
     def test_batches(self) -> Iterator[tuple[str, list[Pair]]]:
@@ -141,8 +144,8 @@ class InMemoryData(LightningDataModule):
             yield name, self.batches(self._tensors(split))
 
 
-class SeedBatchData(InMemoryData):
-    """The splits for all members of a seed batch. Each member has the order of training samples that it has alone."""
+class RunBatchData(InMemoryData):
+    """The splits for all members of a batch of runs. Each member has the order of samples that it has alone."""
 
     def __init__(
         self, config: RunConfig, cache: Path, device: torch.device, seeds: Sequence[int], fingerprint: str = ""
@@ -151,6 +154,10 @@ class SeedBatchData(InMemoryData):
         self.seeds = tuple(seeds)
         self.gather_batches = max(1, self.gather_batches // len(self.seeds))
         self._orders: tuple[int, torch.Tensor] | None = None
+
+    def val_dataloader(self) -> Any:
+        """Return the validation split in batches that all members take at once."""
+        return _Batches(self.batches(self.val, len(self.seeds)))
 
     def gather(self, epoch: int, offset: int, count: int) -> Iterator[Pair]:
         """Yield batches of (members, batch, *shape) and their targets."""

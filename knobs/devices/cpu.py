@@ -13,7 +13,7 @@ class CpuKind(DeviceKind):
 
     name = "cpu"
     accelerator = "cpu"
-    stacks_seeds = True
+    stacks_runs = True
 
     def visible(self, environ: Mapping[str, str]) -> list[str]:
         """Return one id per available core."""

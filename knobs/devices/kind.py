@@ -39,8 +39,8 @@ class DeviceKind:
     """True if the loss with one target per time step has no deterministic version for (batch, classes, steps)."""
     has_graphs = False
     """True if a recorded step can be replayed."""
-    stacks_seeds = False
-    """True if small networks train faster as one batch of seeds; measured."""
+    stacks_runs = False
+    """True if small networks train faster as one batch; measured."""
 
     def visible(self, environ: Mapping[str, str]) -> list[str]:
         """Return the ids of the devices that a command may use, in order."""

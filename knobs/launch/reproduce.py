@@ -18,7 +18,7 @@ from knobs.launch.plans.run_names import shortened
 from knobs.launch.session import session
 from knobs.record.curves import compared_curves, read_curves
 from knobs.record.queries import open_store
-from knobs.record.runs import batch_seeds
+from knobs.record.runs import recorded_batch
 from knobs.record.schema import Kind, Metric, Tag
 from knobs.record.states import StateName
 from knobs.record.stores.locks import only_driver
@@ -94,7 +94,7 @@ def _planned(original: Original, threads: int | None) -> PlannedRun:
         metric=Metric.VAL + monitored(config.data.spec(), config.training.monitor),
         read_test=original.read_test,
         should_continue=continue_as_recorded if original.state == StateName.PRUNED else None,
-        batch_seeds=batch_seeds(original.facts[Tag.EXECUTION]),
+        batch=recorded_batch(config, original.facts[Tag.EXECUTION]),
     )
 
 

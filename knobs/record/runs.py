@@ -23,18 +23,29 @@ from knobs.record.stores.rows import Row
 
 _IDS_PER_SEARCH = 100
 
-BATCH = "batch of seeds "
-"""Start of `Tag.EXECUTION` for a run that is trained in a batch; the seeds follow."""
+BATCH = "batch of "
+"""Start of `Tag.EXECUTION` for a run that is trained in a batch; the knobs in which its members differ follow."""
 
 
-def execution_of(seeds: Sequence[int]) -> str:
-    """Return how a run is executed, as it is recorded and part of the digest. `seeds` are those of its batch."""
-    return BATCH + ",".join(map(str, seeds)) if seeds else "solo"
+def execution_of(batch: Sequence[RunConfig]) -> str:
+    """Return how a run is executed, as it is recorded and part of the digest. `batch`: all members of its batch."""
+    if not batch:
+        return "solo"
+    members = [config.knobs() for config in batch]
+    differing = {name: [member[name] for member in members] for name in members[0]}
+    return BATCH + json.dumps({k: v for k, v in differing.items() if any(one != v[0] for one in v)})
 
 
-def batch_seeds(execution: str) -> tuple[int, ...]:
-    """Return the seeds of the batch that a recorded execution names; empty for a run trained alone."""
-    return tuple(map(int, execution.removeprefix(BATCH).split(","))) if execution.startswith(BATCH) else ()
+def recorded_batch(config: RunConfig, execution: str) -> tuple[RunConfig, ...]:
+    """Return the members of the batch of a run with this config, as its recorded execution names them.
+
+    Empty for a run trained alone.
+    """
+    if not execution.startswith(BATCH):
+        return ()
+    differing = json.loads(execution.removeprefix(BATCH))
+    values = zip(*differing.values(), strict=True)
+    return tuple(config.with_knobs(dict(zip(differing, member, strict=True))) for member in values)
 
 
 def recorded_config(tracker: Tracker, row: Row) -> RunConfig:

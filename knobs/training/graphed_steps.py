@@ -69,7 +69,7 @@ class GraphedSteps:
         loss.backward(learner.ones)  # type: ignore[no-untyped-call]
         self.norm = learner.gradient_norm()
         self.layers = learner.layer_norms() if learner.config.training.layer_norms else {}
-        if (limit := learner.config.training.clip_norm) is not None:
-            learner.clip_gradient(self.norm, limit)
+        if learner.clips:
+            learner.clip_gradient(self.norm)
         learner.optimizer.step()
         self.loss = loss.detach()

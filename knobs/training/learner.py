@@ -54,7 +54,7 @@ class Learner(LightningModule):
         """Gradient that the backward pass starts from. None: the loss is one number."""
         named = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
         self.trained = [p for _, p in named]
-        self.optimizer = config.optimizer.build(named)
+        self.optimizer = self.build_optimizer(named)
         self.state = TrainingState()
         self.monitored_metric = monitored(self.spec, config.training.monitor)
         self.keeps_last = config.training.keep == "last"
@@ -79,14 +79,13 @@ class Learner(LightningModule):
     def training_step(self, interval: Interval, _: int) -> None:
         """Take all optimizer steps of one interval; the losses are added up on the device."""
         training, state, mean = self.config.training, self.state, self.mean
-        schedule, peak, last = self.config.schedule, self.config.optimizer.lr, interval.end - 1
-        between_steps, take_step = self.listener.between_steps, self.take_step
+        last, between_steps, take_step = interval.end - 1, self.listener.between_steps, self.take_step
         if training.cuda_graph:
             self.graphed = self.graphed or GraphedSteps(self)
             take_step = self.replay_step
         for step, (x, y) in enumerate(interval, start=interval.begin):
             between_steps()
-            self.rate = peak * schedule.factor(step, training.max_steps)
+            self.set_rate(step)
             loss = take_step(x, y, last=step == last)
             if mean is not None:
                 mean.add(step + 1)
@@ -97,20 +96,16 @@ class Learner(LightningModule):
 
     def take_step(self, x: torch.Tensor, y: torch.Tensor, *, last: bool) -> torch.Tensor:
         """Take one optimizer step and return its loss. `last`: note the norms, because a validation follows."""
-        training, optimizer = self.config.training, self.optimizer
         loss = self.forward_loss(x, y)
         loss.backward(self.ones)  # type: ignore[no-untyped-call]
-        if training.clip_norm is not None or last:
+        if self.clips or last:
             norm = self.gradient_norm()
             if last:
                 self.norm = norm
-                self.layers = self.layer_norms() if training.layer_norms else {}
-            if training.clip_norm is not None:
-                self.clip_gradient(norm, training.clip_norm)
-        for group in optimizer.param_groups:
-            group["lr"] = self.rate
-        optimizer.step()
-        optimizer.zero_grad()
+                self.layers = self.layer_norms() if self.config.training.layer_norms else {}
+            if self.clips:
+                self.clip_gradient(norm)
+        self.update_weights()
         return loss.detach()
 
     def replay_step(self, x: torch.Tensor, y: torch.Tensor, *, last: bool) -> torch.Tensor:
@@ -139,9 +134,32 @@ class Learner(LightningModule):
         matrices = [p.grad for p in self.trained if p.dim() > 1 and p.grad is not None]
         return {"grad_norm/first": matrices[0].norm(), "grad_norm/last": matrices[-1].norm()}
 
-    def clip_gradient(self, norm: torch.Tensor, limit: float) -> None:
-        """Scale the gradient, whose norm is `norm`, down to the norm `limit`."""
+    @property
+    def clips(self) -> bool:
+        """True if the gradient is clipped."""
+        return self.config.training.clip_norm is not None
+
+    def clip_gradient(self, norm: torch.Tensor) -> None:
+        """Scale the gradient, whose norm is `norm`, down to the limit of the config."""
+        limit = self.config.training.clip_norm
+        assert limit is not None
         clip_grads_with_norm_(self.trained, limit, norm, foreach=True)
+
+    def build_optimizer(self, named: list[tuple[str, torch.nn.Parameter]]) -> torch.optim.Optimizer:
+        """Return the config's optimizer over the trained parameters."""
+        return self.config.optimizer.build(named)
+
+    def set_rate(self, step: int) -> None:
+        """Set the learning rate of this step."""
+        config = self.config
+        self.rate = config.optimizer.lr * config.schedule.factor(step, config.training.max_steps)
+
+    def update_weights(self) -> None:
+        """Let the optimizer change the weights; drop the gradients."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def on_validation_epoch_start(self) -> None:
         """Drop the last validation's outputs; with averaging, put the mean weights into the network."""

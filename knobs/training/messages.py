@@ -30,8 +30,8 @@ class TrainJob:
     """Hash of the code that the run is recorded under. Empty: the worker's code, whatever it is."""
     resume: tuple[Path, ...] = ()
     """Checkpoints of earlier attempts, the furthest first. If one is damaged, the next is used."""
-    batch_seeds: tuple[int, ...] = ()
-    """Seeds of all members of the seed batch that this run is trained in, its own among them. Empty: trained alone."""
+    batch: tuple[str, ...] = ()
+    """Configs of all members of the batch that this run is trained in, its own among them. Empty: trained alone."""
     read_test: bool = False
     """Read the test split at the end."""
     pruning_metric: str | None = None

@@ -99,17 +99,19 @@ class RunMonitor:
         return path
 
 
-class SeedBatchMonitor(RunMonitor):
-    """The listener of a seed batch: it sends each member's curve points to that member's channel, if it has one."""
+class BatchMonitor(RunMonitor):
+    """The listener of a batch of runs: it serves each member's channel, if the member has a job."""
 
-    def __init__(self, job: TrainJob, channels: dict[int, Channel], count: int) -> None:
+    def __init__(self, job: TrainJob, jobs: dict[int, TrainJob], channels: dict[int, Channel], count: int) -> None:
         super().__init__(job, next(iter(channels.values())))
-        self.channels = channels
+        self.jobs, self.channels = jobs, channels
         self.member_points: list[list[CurvePoint]] = [[] for _ in range(count)]
 
-    def after_member_validation(self, index: int, step: int, values: Numbers) -> None:
-        """Send one member's values as a curve point."""
+    def after_member_validation(self, index: int, step: int, values: Numbers, *, last: bool) -> bool:
+        """Send one member's values as a curve point. Return false if the pruner ends it before its end."""
         self.send_member_point(index, CurvePoint(step=step, values=values, time_ms=_now_ms()))
+        metric = self.jobs[index].pruning_metric if index in self.jobs else None
+        return metric is None or last or self.channels[index].should_continue(step, values[metric])
 
     def send_member_point(self, index: int, point: CurvePoint) -> None:
         """Send one member's curve point and keep it."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from knobs.errors import BadInputError
-from knobs.training.stacked_layers import StackedBatchNorm
+from knobs.training.batch.spatial import StackedBatchNorm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

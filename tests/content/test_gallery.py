@@ -9,7 +9,7 @@ import pytest
 from support import ROOT
 
 from knobs.launch.originals import originals_from_receipts
-from knobs.record.runs import batch_seeds
+from knobs.record.runs import recorded_batch
 from knobs.record.schema import Tag
 
 found = importlib.util.spec_from_file_location("gallery", ROOT / "scripts" / "gallery.py")
@@ -62,7 +62,7 @@ def test_the_runs_of_a_committed_report_can_be_trained_again(report: Path) -> No
         for original in originals_from_receipts(label, report):
             assert original.config.to_json()
             execution = original.facts[Tag.EXECUTION]
-            assert execution == "solo" or original.config.seed in batch_seeds(execution)
+            assert execution == "solo" or original.config in recorded_batch(original.config, execution)
             batches += execution != "solo"
     assert batches == sum(
         receipts["origins"][run["origin"]]["execution"] != "solo" for run in receipts["runs"].values()

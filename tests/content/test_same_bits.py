@@ -16,8 +16,8 @@ from trainings import Listener
 
 from knobs import Ablation, RunConfig, Study, discover, provenance
 from knobs.training import TrainJob
+from knobs.training.batch.run_batch import run_batch
 from knobs.training.run import run_job
-from knobs.training.seed_batch import run_seed_batch
 
 RECORDED: dict[str, Any] = json.loads(Path(__file__).with_name("curves_before_the_house.json").read_text())
 QUICK = {"mnist1d_mlp", "nyse_rnn"}
@@ -69,12 +69,12 @@ def test_a_baseline_trains_the_recorded_curves(name: str, cache: Path, tmp_path:
         summary = {n: v for n, v in outcome.summary.items() if not n.startswith("system/") and n != "parameters"}
         assert summary == recorded["summary"]
     if "batch" in recorded:
-        seeds, listeners = (0, 1), [Listener(), Listener()]
-        configs = [config.with_knobs({"seed": seed}).to_json() for seed in seeds]
+        listeners = [Listener(), Listener()]
+        batch = tuple(config.with_knobs({"seed": seed}).to_json() for seed in (0, 1))
         jobs = [
-            TrainJob(run=str(i), config=text, folder=tmp_path / "batch", cache=cache, read_test=True, batch_seeds=seeds)
-            for i, text in enumerate(configs)
+            TrainJob(run=text, config=text, folder=tmp_path / "batch", cache=cache, read_test=True, batch=batch)
+            for text in batch
         ]
-        run_seed_batch(jobs, listeners, CPU)
+        run_batch(jobs, listeners, CPU)
         for one, curves in zip(listeners, recorded["batch"], strict=True):
             check(one.curves(), curves)

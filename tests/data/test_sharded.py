@@ -14,7 +14,7 @@ from knobs.data.in_memory import InMemoryData
 from knobs.data.loading import load_checked
 from knobs.data.sharded import open_run_data
 from knobs.training import newest_checkpoints
-from knobs.training.seed_batch import trains_as_batch
+from knobs.training.batch.rule import batch_key
 from models.mlp import MLP
 from optimizers.sgd import SGD
 from schedules.constant import Constant
@@ -66,7 +66,7 @@ def test_a_sharded_run_goes_on_with_the_same_bits_and_trains_alone(tmp_path: Pat
     ended = train(run, tmp_path / "after", after, resume=resumed, read_test=True)
     assert after.curves() == whole.curves()
     assert lasting(ended) == lasting(expected)
-    assert not trains_as_batch(run, "cpu")
+    assert batch_key(run, "cpu") == ""
 
 
 def anonymous_bytes() -> int:

@@ -34,7 +34,7 @@ from knobs.training import CurvePoint, Outcome, TrainJob
 
 POOLS, DRIVER = ROOT / "knobs" / "launch" / "pools", ROOT / "knobs" / "launch" / "driver"
 
-JOB = TrainJob(run="r", config="{}", folder=Path("a"), cache=Path("b"), resume=(Path("c"),), batch_seeds=(1, 2))
+JOB = TrainJob(run="r", config="{}", folder=Path("a"), cache=Path("b"), resume=(Path("c"),), batch=("{}", "{}"))
 OUTCOME = Outcome(state="finished", best_step=3, summary={"best/val/loss": 0.1}, checkpoint=Path("best.ckpt"))
 MESSAGES = [
     Train((JOB, JOB)),

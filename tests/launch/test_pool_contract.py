@@ -183,9 +183,10 @@ def test_a_job_gives_points_in_order_and_then_its_outcome(held: Held) -> None:
 
 
 @slow
-def test_the_members_of_a_seed_batch_end_one_by_one(held: Held) -> None:
-    seeds = (3, 4)
-    jobs = [held.job(CONFIG.with_knobs({"seed": seed}), f"seed {seed}", batch_seeds=seeds) for seed in seeds]
+def test_the_members_of_a_batch_end_one_by_one(held: Held) -> None:
+    members = [CONFIG.with_knobs({"seed": seed}) for seed in (3, 4)]
+    batch = tuple(member.to_json() for member in members)
+    jobs = [held.job(member, f"seed {member.seed}", batch=batch) for member in members]
     held.train(*jobs)
     ends = [message for message in held.until(RunEnded, count=2) if isinstance(message, RunEnded)]
     assert [(end.run, end.outcome.state) for end in ends] == [("seed 3", "finished"), ("seed 4", "finished")]

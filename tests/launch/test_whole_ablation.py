@@ -112,7 +112,7 @@ def test_a_whole_ablation_interrupted_extended_and_quick(tmp_path: Path) -> None
             seeds[run.tags["knobs.cell"]].add(run.tags["knobs.seed"])
     assert set(map(frozenset, seeds.values())) == {frozenset({"1000", "1001", "1002"})}
     how = {run.tags["knobs.execution"] for run in everything if run.tags["knobs.kind"] == "seed"}
-    assert how == {"batch of seeds 1000,1001,1002"}
+    assert how == {'batch of {"seed": [1000, 1001, 1002]}'}
     seed = next(run for run in everything if run.tags.get("knobs.seed") == "1001")
     done = quick("reproduce", seed.id, store=store, cwd=here)
     assert (done.code, "identical: all" in done.out) == (0, True), done.err  # in its seed batch, as it was trained

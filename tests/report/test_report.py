@@ -120,7 +120,7 @@ def test_every_number_has_a_receipt(report: Path) -> None:
         for run in found["groups"][entry["runs"]]:
             assert wanted <= found["runs"][run].keys()
     executions = {origin["execution"] for origin in found["origins"].values()}
-    assert executions == {"solo", "batch of seeds 1000,1001,1002"}  # trials, seeds
+    assert executions == {"solo", 'batch of {"seed": [1000, 1001, 1002]}'}  # trials, seeds
     assert len(found["origins"]) == 2
     for run in found["runs"].values():
         assert re.fullmatch("[0-9a-f]{64}", run["digest"])

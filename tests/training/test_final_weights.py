@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from trainings import SEEDS, Listener, alone, close, lasting, together, toy_config, train
+from trainings import Listener, alone, close, lasting, of_seeds, together, toy_config, train
 
 from knobs import RunConfig, Value
 from knobs.data.in_memory import InMemoryData
@@ -118,8 +118,8 @@ def test_interrupted_and_gone_on_with_the_same_bits(changes: Mapping[str, Value]
 @pytest.mark.parametrize("changes", KNOBS.values(), ids=KNOBS)
 def test_a_member_of_a_population_does_the_same(changes: Mapping[str, Value], tmp_path: Path) -> None:
     config = toy_config().with_knobs(changes)
-    for seed, (outcome, listener) in zip(SEEDS, together(config, tmp_path / "all"), strict=True):
-        want, other_listener = alone(config, seed, tmp_path / f"alone{seed}")
+    for member, (outcome, listener) in zip(of_seeds(config), together(of_seeds(config), tmp_path / "all"), strict=True):
+        want, other_listener = alone(member, tmp_path / f"alone{member.seed}")
         assert outcome.best_step == want.best_step
         assert close(lasting(outcome), lasting(want), 5e-6)
         pairs = zip(listener.curves(), other_listener.curves(), strict=True)

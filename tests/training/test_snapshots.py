@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainings import Listener, lasting, together, toy_config, train
+from trainings import Listener, lasting, of_seeds, together, toy_config, train
 
 from knobs.devices.cpu import CpuKind
 from knobs.errors import StoreError
@@ -105,7 +105,7 @@ def test_the_steps_go_on_while_a_checkpoint_is_written(
         expected = train(config, tmp_path / "run", listener)
         assert expected.state == "finished", expected.log
     else:
-        assert together(config, tmp_path / "run")[0][0].state == "finished"
+        assert together(of_seeds(config), tmp_path / "run")[0][0].state == "finished"
     assert gate.most == 1
     assert 3 <= len(gate.begun) <= 6, "the steps waited for the disk, or no checkpoint was due"
     monkeypatch.undo()
@@ -119,8 +119,8 @@ def test_the_steps_go_on_while_a_checkpoint_is_written(
             assert lasting(ended) == lasting(expected)
             assert after.curves() == listener.curves()
         else:
-            ((ended, resumed), *_) = together(config, tmp_path / path.stem, resume=(path,))
-            ((_, undisturbed), *_) = together(config, tmp_path / "undisturbed")
+            ((ended, resumed), *_) = together(of_seeds(config), tmp_path / path.stem, resume=(path,))
+            ((_, undisturbed), *_) = together(of_seeds(config), tmp_path / "undisturbed")
             assert "continued" in ended.log
             assert resumed.curves() == undisturbed.curves()
 

@@ -106,7 +106,7 @@ class OpenRun:
             code=self.code,
             fingerprint=self.fingerprint,
             resume=resume,
-            batch_seeds=planned.batch_seeds,
+            batch=tuple(member.to_json() for member in planned.batch),
             read_test=planned.read_test,
             pruning_metric=planned.metric if planned.should_continue else None,
             evaluate_checkpoint=self.checkpoint,

@@ -54,7 +54,7 @@ class RunRecorder:
         """Create the MLflow run, or complete one that a killed driver left incomplete."""
         planned, config = run.planned, run.config
         run.fingerprint = self._fingerprint(run)
-        digest = config.digest(run.fingerprint, execution_of(planned.batch_seeds))
+        digest = config.digest(run.fingerprint, execution_of(planned.batch))
         run.identity = _identity(digest, run.code, config, environment)
         commit, diff = provenance.git_state(self.places.root)
         tags = {
@@ -65,7 +65,7 @@ class RunRecorder:
             Tag.SEED: str(config.seed),
             Tag.DIGEST: digest,
             Tag.IDENTITY: run.identity,
-            Tag.EXECUTION: execution_of(planned.batch_seeds),
+            Tag.EXECUTION: execution_of(planned.batch),
             Tag.CODE: run.code,
             Tag.DATA: run.fingerprint,
             **self._about_data(config),

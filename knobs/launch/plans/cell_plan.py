@@ -19,7 +19,7 @@ from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.rows import Row
 from knobs.search import study_identity
 from knobs.training import Outcome
-from knobs.training.seed_batch import BATCH_SIZE, trains_as_batch
+from knobs.training.batch.rule import batches
 
 
 class CellPlan:
@@ -114,12 +114,14 @@ class CellPlan:
         recorded = {row.tags[Tag.CONFIG]: row for row in reversed(self._recorded)}  # the newest counts
         planned: list[PlannedRun] = []
         wanted: set[str] = set()
-        for seed, members in self._batches(winner).items():
-            config = winner.with_knobs({"seed": seed})
+        first = self.ablation.first_seed
+        seeds = [winner.with_knobs({"seed": first + at}) for at in range(self.ablation.seeds)]
+        groups = [(config, group) for group in batches(seeds, self.device) for config in group]
+        for config, members in groups:
             wanted.add(config.hash())
             row = recorded.get(config.hash())
             if row is not None and not can_continue(row):
-                self.ended_seeds[seed] = row.state
+                self.ended_seeds[config.seed] = row.state
                 self.tuning.changed.update(changes_since(row, config, self.tracker))
                 continue
             run = self._seed(config, best, members)
@@ -132,7 +134,7 @@ class CellPlan:
             elif Tag.SUPERSEDED in row.tags and not superseded:  # it is wanted again
                 self.tracker.untag(row.id, Tag.SUPERSEDED)
 
-    def _seed(self, config: RunConfig, winner: int, members: tuple[int, ...]) -> PlannedRun:
+    def _seed(self, config: RunConfig, winner: int, members: tuple[RunConfig, ...]) -> PlannedRun:
         return PlannedRun(
             kind=Kind.SEED,
             label=f"s{config.seed}",
@@ -141,16 +143,6 @@ class CellPlan:
             tags={Tag.WINNER_TRIAL: str(winner), MlflowTag.PARENT: self.run, **self.tags},
             metric=self.ablation.metric,
             read_test=True,
-            batch_seeds=members,
+            batch=members if len(members) > 1 else (),
             cell=self.cell.name,
         )
-
-    def _batches(self, winner: RunConfig) -> dict[int, tuple[int, ...]]:
-        """Return the members of each seed's batch; they depend on config, kind of device and seeds alone.
-
-        A batch is trained whole, for those of its members that have yet to be trained.
-        """
-        first, count = self.ablation.first_seed, self.ablation.seeds
-        size = BATCH_SIZE if trains_as_batch(winner, self.device) else 1
-        groups = [tuple(range(first + at, first + min(at + size, count))) for at in range(0, count, size)]
-        return {seed: group if len(group) > 1 else () for group in groups for seed in group}

@@ -8,7 +8,7 @@ from knobs.code import training_code_hash
 from knobs.data import prepare
 from knobs.errors import BadInputError
 from knobs.launch.plans.plan import InterruptedRun, PlannedRun
-from knobs.record.runs import batch_seeds, recorded_reads
+from knobs.record.runs import recorded_batch, recorded_reads
 from knobs.record.schema import Metric, Tag, is_single
 from knobs.record.states import STATES, StateName
 from knobs.record.stores.mlflow_store import Tracker
@@ -57,5 +57,5 @@ def continued(planned: PlannedRun, row: Row, tracker: Tracker) -> PlannedRun:
         last_step=points[-1][0] if points else -1,
         singles=frozenset(name for name in row.metrics if is_single(name)),
     )
-    seeds = batch_seeds(row.tags.get(Tag.EXECUTION, ""))
-    return replace(planned, name=row.name, batch_seeds=seeds, continues=recorded)
+    batch = recorded_batch(planned.config, row.tags.get(Tag.EXECUTION, ""))
+    return replace(planned, name=row.name, batch=batch, continues=recorded)

@@ -58,8 +58,8 @@ class PlannedRun:
     """Read the test split at the end."""
     should_continue: Callable[[int, float], bool] | None = None
     """The pruner's answer to the metric's value at a step. None: never prune."""
-    batch_seeds: tuple[int, ...] = ()
-    """Seeds of all members of the batch in which it is trained. Empty: trained alone."""
+    batch: tuple[RunConfig, ...] = ()
+    """Configs of all members of the batch in which it is trained. Empty: trained alone."""
     cell: str = ""
     """The cell of an ablation that it belongs to."""
     continues: InterruptedRun | None = None
@@ -72,7 +72,7 @@ def group_batches(planned: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
     """Return runs as they are handed out, in order: the members of one batch together, the others alone."""
     groups: dict[object, list[PlannedRun]] = {}
     for run in planned:
-        key = (run.batch_seeds, run.config.with_knobs({"seed": 0}).to_json()) if run.batch_seeds else id(run)
+        key = tuple(member.to_json() for member in run.batch) if run.batch else id(run)
         groups.setdefault(key, []).append(run)
     return list(groups.values())
 

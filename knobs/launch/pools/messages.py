@@ -13,7 +13,7 @@ SLOWEST_WRITE = 20e6
 
 @dataclass(frozen=True)
 class Train:
-    """To a worker: train one run, or the members of one seed batch."""
+    """To a worker: train one run, or the members of one batch."""
 
     jobs: tuple[TrainJob, ...]
 

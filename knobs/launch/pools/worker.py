@@ -183,13 +183,13 @@ def _train(jobs: tuple[TrainJob, ...], driver: DriverConnection, device: torch.d
     """Train the jobs and return their outcomes, with what the trainings read."""
     from knobs.code.reads import noted
     from knobs.launch.pools.verification import reads_of, with_reads
+    from knobs.training.batch.run_batch import run_batch
     from knobs.training.run import run_job
-    from knobs.training.seed_batch import run_seed_batch
 
     with noted(jobs[0].cache.parent, jobs[0].folder.parent) as notes:
         channels = [RunChannel(driver, job.run, partial(reads_of, job, notes)) for job in jobs]
-        if jobs[0].batch_seeds:
-            outcomes = run_seed_batch(jobs, channels, device)
+        if jobs[0].batch:
+            outcomes = run_batch(jobs, channels, device)
         else:
             outcomes = [run_job(jobs[0], channels[0], device)]
     return [with_reads(outcome, jobs[0], notes) for outcome in outcomes]
