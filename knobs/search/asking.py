@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from knobs.config import RunConfig
 from knobs.search.draws import check_suggested
 from knobs.search.optuna_internals import rung_attributes
-from knobs.search.samplers import make_pruner, make_sampler
+from knobs.search.samplers import LEARNS_FROM, make_pruner, make_sampler
 from knobs.search.study import Study
 from knobs.search.trials import finished_trial, rungs_to_json
 
@@ -63,9 +63,16 @@ class Search:
         self.study, self.name = study, name
         self.history: dict[int, FrozenTrial] = {}
 
+    def is_independent(self, number: int) -> bool:
+        """Return whether no other trial has an effect on this one: neither on its values nor on its pruning."""
+        first_learned = LEARNS_FROM.get(self.study.sampler)
+        return self.study.pruner == "none" and (first_learned is None or number < first_learned)
+
     def knows_enough(self, number: int) -> bool:
         """Return whether all trials that trial `number` may see have ended."""
-        return all(n in self.history for n in range(number - self.study.feedback_lag + 1))
+        return self.is_independent(number) or all(
+            n in self.history for n in range(number - self.study.feedback_lag + 1)
+        )
 
     def ask(self, number: int, params: dict[str, Any] | None = None) -> PendingTrial:
         """Return the trial of this number. Pass `params` if it was asked before and must come out the same.
@@ -81,7 +88,7 @@ class Search:
                 sampler=make_sampler(self.study.sampler, seed),
                 pruner=make_pruner(self.study.pruner, self.study.baseline),
             )
-            known = max(0, number - self.study.feedback_lag + 1)
+            known = 0 if self.is_independent(number) else max(0, number - self.study.feedback_lag + 1)
             unseen = create_trial(state=TrialState.FAIL)  # fills the gap: Hyperband's brackets depend on numbers
             memory.add_trials([self.history[n] for n in range(known)] + [unseen] * (number - known))
             if number == 0 and params is None:

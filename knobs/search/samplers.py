@@ -10,15 +10,18 @@ import optuna
 from knobs.config import RunConfig
 from knobs.errors import BadInputError, nearest
 
+LEARNS_FROM = {"tpe": 10, "gp": 10}
+"""The first trial whose values follow from others', for samplers that learn; before it, they draw at random."""
+
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """Return Optuna's sampler of this name. Raise `BadInputError` if there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-            "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
+            "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=LEARNS_FROM["tpe"]),
             "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-            "gp": lambda: optuna.samplers.GPSampler(seed=seed),
+            "gp": lambda: optuna.samplers.GPSampler(seed=seed, n_startup_trials=LEARNS_FROM["gp"]),
         }
         if name not in made:
             raise BadInputError(f"no sampler named {name!r}" + nearest(name, made))

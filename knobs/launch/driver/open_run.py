@@ -108,6 +108,6 @@ class OpenRun:
             resume=resume,
             batch=tuple(member.to_json() for member in planned.batch),
             read_test=planned.read_test,
-            pruning_metric=planned.metric if planned.should_continue else None,
+            pruning_metric=planned.metric if planned.should_continue and planned.prunes else None,
             evaluate_checkpoint=self.checkpoint,
         )

@@ -37,6 +37,7 @@ class CellPlan:
             experiment=name,
             cell=cell.name,
             tags=self.tags,
+            batched_on=device,
         )
         self.run = ""
         """The cell's MLflow run, once it is open."""

@@ -58,6 +58,8 @@ class PlannedRun:
     """Read the test split at the end."""
     should_continue: Callable[[int, float], bool] | None = None
     """The pruner's answer to the metric's value at a step. None: never prune."""
+    prunes: bool = True
+    """The training waits for the pruner's answer. False: the pruner ends nothing and only takes note."""
     batch: tuple[RunConfig, ...] = ()
     """Configs of all members of the batch in which it is trained. Empty: trained alone."""
     cell: str = ""

@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from knobs.config import RunConfig, Value
 from knobs.errors import BadInputError
 from knobs.launch.plans.continuing import continued
-from knobs.launch.plans.plan import PlannedRun
+from knobs.launch.plans.plan import PlannedRun, group_batches
 from knobs.launch.plans.run_names import trial_label, trial_name
+from knobs.launch.plans.trial_batches import TrialBatches
 from knobs.numbers import metric_text
 from knobs.record.knob_range import KnobRange
 from knobs.record.runs import changes_since, recorded_config
@@ -43,14 +44,16 @@ class StudyPlan:
         experiment: str | None = None,
         cell: str = "",
         tags: Mapping[str, str] | None = None,
+        batched_on: str = "",
     ) -> None:
+        """`batched_on`: a kind of device; trials that no other trial has an effect on then train as batches on it."""
         self.name, self.study, self.tracker, self.cell = name, study, tracker, cell
         self.experiment, self.total, self.deadline = experiment or name, total, deadline
         self.tags = dict(tags or {})
         self.search = Search(study, name)
         self.pending: dict[str, PendingTrial] = {}
         """Trials that were asked for and have not ended, by label."""
-        self.resumed: list[PlannedRun] = []
+        self.resumed: list[list[PlannedRun]] = []
         self.missing: list[int] = []
         """Trials that somebody deleted. They are asked for again, and come out the same."""
         self._blocked: list[tuple[Row, dict[str, Any]]] = []
@@ -63,6 +66,9 @@ class StudyPlan:
         self.changed = Counter[str]()
         """How recorded trials were trained differently from now, and how many."""
         self.opened = False
+        self._batches = TrialBatches(self.search, total, batched_on) if batched_on else None
+        self._ahead: set[int] = set()
+        """Trials that were asked for together with an earlier one of their batch."""
 
     def open(self, parent: str, rows: list[Row]) -> None:
         """Take over the study's run and its recorded trials, `rows` by number."""
@@ -89,8 +95,9 @@ class StudyPlan:
         known = {row.trial for row in rows}
         self.next_number = max(known, default=-1) + 1
         self.missing = [number for number in range(self.next_number) if number not in known]
-        while self._blocked and self.search.knows_enough(self._blocked[0][0].trial):
-            self.resumed.append(self._resume(*self._blocked.pop(0)))
+        ready = [one for one in self._blocked if self.search.knows_enough(one[0].trial)]
+        self._blocked = [one for one in self._blocked if one not in ready]
+        self.resumed = group_batches([self._resume(*one) for one in ready])
         self.mirror = OptunaMirror(self.tracker.places, self.name, self.study)
         self.mirror.sync(self.search.history, waiting, {row.trial: _origin(row.id, row.state) for row in rows})
         self.opened = True
@@ -135,20 +142,34 @@ class StudyPlan:
         return sum(number < total for number in self.search.history)
 
     def next(self) -> list[PlannedRun]:
-        """Return an interrupted trial, a missing one, or the next one, if its history is complete."""
+        """Return an interrupted trial, a missing one, or the next one, if its history is complete; with its batch."""
         if self.resumed:
-            return [self.resumed.pop(0)]
+            return self.resumed.pop(0)
         if self.done:
             return []
         if self._blocked and self.search.knows_enough(self._blocked[0][0].trial):
             return [self._resume(*self._blocked.pop(0))]
         if self.missing and self.search.knows_enough(self.missing[0]):
-            return [self._planned(self._ask(self.missing.pop(0)))]
+            return self._with_batch(self.missing[0])
         if self.next_number >= self.total or not self.search.knows_enough(self.next_number):
             return []
-        asked = self._ask(self.next_number)
-        self.next_number += 1
-        return [self._planned(asked)]
+        return self._with_batch(self.next_number)
+
+    def _with_batch(self, number: int) -> list[PlannedRun]:
+        """Return a trial and those of its batch that were not asked for yet."""
+        planned = []
+        for member in self._batches.numbers(number) if self._batches else [number]:
+            if member in self.missing:
+                self.missing.remove(member)
+            elif member < self.next_number or member in self._ahead:
+                continue
+            else:
+                self._ahead.add(member)
+            planned.append(self._planned(self._ask(member)))
+        while self.next_number in self._ahead:
+            self._ahead.remove(self.next_number)
+            self.next_number += 1
+        return planned
 
     def started(self, planned: PlannedRun) -> None:
         """Mark the trial as RUNNING in Optuna's store."""
@@ -223,6 +244,8 @@ class StudyPlan:
             },
             metric=self.study.metric,
             should_continue=asked.report,
+            prunes=self.study.pruner != "none",
+            batch=self._batches.configs(asked.number) if self._batches else (),
             cell=self.cell,
         )
 

@@ -38,7 +38,7 @@ class OptunaMirror:
         self.direction = StudyDirection.MAXIMIZE if study.direction == "maximize" else StudyDirection.MINIMIZE
         self.ids: dict[int, int] = {}
         self._placeholders: set[int] = set()
-        """Trials that wait without parameters: the record lacks them."""
+        """Trials that wait without parameters: the record lacks them, or does not have them yet."""
 
     def sync(
         self, ended: Mapping[int, FrozenTrial], waiting: Mapping[int, FrozenTrial], attrs: Mapping[int, dict[str, str]]
@@ -80,6 +80,9 @@ class OptunaMirror:
     def started(self, asked: PendingTrial) -> None:
         """Mark a trial as RUNNING; create it if it is missing."""
         number, chosen = asked.number, asked.trial
+        for earlier in range(len(self.ids), number):  # trials of a batch start together, before those between them
+            self.ids[earlier] = self._create(create_trial(state=TrialState.WAITING))
+            self._placeholders.add(earlier)
         running = create_trial(state=TrialState.RUNNING, params=dict(chosen.params), distributions=chosen.distributions)
         if number not in self.ids:
             self.ids[number] = self._create(running)
