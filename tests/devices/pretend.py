@@ -17,6 +17,7 @@ from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from knobs.devices import Device, DeviceKind, Failure, register_kind
+from knobs.devices.cuda import CudaKind
 
 
 class PretendKind(DeviceKind):
@@ -24,7 +25,7 @@ class PretendKind(DeviceKind):
 
     name = accelerator = NAME
     has_graphs = True
-    flattens_steps = True
+    flattens_steps = CudaKind.flattens_steps
 
     @property
     def has_float64(self) -> bool:  # type: ignore[override]

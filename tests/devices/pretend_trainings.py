@@ -17,6 +17,8 @@ from trainings import Listener, lasting, toy_config
 
 from knobs import Ablation, OptimizerConfig, RunConfig, Study, discover
 from knobs.devices import KINDS, device_kind
+from knobs.devices.cuda import CudaKind
+from knobs.devices.mps import MpsKind
 from knobs.training import Outcome, TrainJob
 from knobs.training.checkpoint import load_checkpoint
 from knobs.training.graphed_steps import WARM_UP
@@ -119,6 +121,14 @@ def test_what_is_shipped_trains_as_on_the_cpu_and_resumes(name: str, cache: Path
     again = train(config, tmp_path / "second", second, cache=cache, resume=(first.checkpoint,))
     assert second.curves() == there.curves()
     assert lasting(again) == lasting(outcome)
+
+
+def test_apples_kind_makes_doubles_of_scalars_on_the_cpu() -> None:
+    card.has_float64 = False
+    values = [torch.tensor(value, device=NAME) for value in (0.5, 2.0)]
+    assert MpsKind().numbers([*values, torch.tensor(3, device=NAME)]) == [0.5, 2.0, 3.0]
+    with pytest.raises(TypeError, match="has no float64"):
+        CudaKind().numbers(values)
 
 
 def test_a_target_at_every_step_needs_no_operator_without_a_deterministic_version() -> None:

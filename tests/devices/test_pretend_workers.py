@@ -30,7 +30,7 @@ MARK = Path(__file__).with_name("poisoned")
 def poison_once(name):
     if card.counted.total() == 2000 and not MARK.exists():
         MARK.touch()
-        card.poison = "error: uncorrectable ECC error encountered"
+        card.poison = os.environ["KNOBS_POISON"]
 
 
 if os.environ.get("FAKEGPU_VISIBLE_DEVICES") == os.environ.get("KNOBS_BREAKS"):
@@ -38,6 +38,7 @@ if os.environ.get("FAKEGPU_VISIBLE_DEVICES") == os.environ.get("KNOBS_BREAKS"):
 """
 """Python runs a `sitecustomize.py` on its path in every process: in the driver, and in each worker."""
 
+BROKEN = "error: uncorrectable ECC error encountered"
 STUDY = ("study", "mnist1d_mlp", "--trials", "4", "--pruner", "none")
 SMALL = ("--training.max_steps", "60", "--training.val_every", "20")
 
@@ -78,7 +79,7 @@ def test_two_devices_give_what_one_gives_and_a_broken_one_changes_nothing(
 ) -> None:
     folder, expected = one
     assert expected.strip()
-    two = on_devices(tmp_path, *STUDY, *SMALL, "--devices", "fakegpu", KNOBS_BREAKS="b")
+    two = on_devices(tmp_path, *STUDY, *SMALL, "--devices", "fakegpu", KNOBS_BREAKS="b", KNOBS_POISON=BROKEN)
     assert (tmp_path / "poisoned").exists()
     assert table(two) == expected
     assert "fakegpu:1" in two.out + two.err
@@ -89,6 +90,13 @@ def test_two_devices_give_what_one_gives_and_a_broken_one_changes_nothing(
         assert row.tags["knobs.device"] == other.tags["knobs.device"] == "fakegpu"
         for name in row.metrics:
             assert name.startswith("system/") or row.metrics[name] == other.metrics[name]
+
+
+def test_a_run_that_poisons_its_process_ends_and_spares_the_others(tmp_path: Path) -> None:
+    more = {"KNOBS_BREAKS": "a", "KNOBS_POISON": "error: device-side assert triggered"}
+    on_devices(tmp_path, *STUDY, "--training.max_steps", "20", "--devices", "fakegpu:0", **more)
+    states = [row.tags["knobs.state"] for row in trials(tmp_path)]
+    assert sorted(states) == ["failed", "finished", "finished", "finished"]
 
 
 def test_a_run_of_a_device_is_reproduced_on_another(one: tuple[Path, str]) -> None:

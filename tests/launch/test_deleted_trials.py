@@ -19,7 +19,7 @@ from knobs.record.recorded_study import RecordedStudy
 from knobs.record.states import StateName
 from knobs.record.stores.mlflow_store import Tracker
 
-STUDY = a_study(feedback_lag=2, sampler="tpe")
+STUDY = a_study(feedback_lag=2, sampler="tpe", pruner="median")
 
 
 @pytest.fixture(scope="module")

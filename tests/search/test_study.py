@@ -1,7 +1,9 @@
 """Suggested trials depend on the trial's number and on the history that the feedback lag allows, on nothing else."""
 
+import hashlib
 import json
 import random
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,7 @@ from knobs.config import text_of
 from knobs.record.knob_range import KnobRange
 from knobs.record.spaces import space_from_json, space_to_json
 from knobs.search import PendingTrial, Search, finished_trial, rungs_from_json
+from knobs.search.samplers import make_sampler
 from models.mlp import MLP
 from optimizers.sgd import SGD
 from schedules.constant import Constant
@@ -266,3 +269,34 @@ def test_a_diverged_trial_violates_its_constraint_and_the_search_moves_away() ->
 
     study = made(feedback_lag=1)
     assert sum(rate > 0.1 for rate in rates(study, True)) < sum(rate > 0.1 for rate in rates(study, False))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_the_first_trials_depend_on_no_other_one(sampler: str) -> None:
+    """A batch trains them together, so each is asked for before the others have ended."""
+    study = made(sampler=sampler, pruner="none", feedback_lag=1)
+    alone, after = Search(study, "s"), Search(study, "s")
+    independent = [number for number in range(14) if alone.is_independent(number)]
+    assert independent == list(range(14 if sampler == "random" else 10))
+    for number in independent:
+        asked = alone.ask(number)
+        assert asked.trial.params == optuna_ask(study, number, after.history)
+        after.history[number] = trained(asked)
+    if sampler != "random":
+        assert not alone.knows_enough(10)
+        assert after.knows_enough(10)
+    assert not any(Search(made(sampler=sampler, pruner="median"), "s").is_independent(number) for number in range(14))
+
+
+def optuna_ask(study: Study, number: int, history: dict[int, FrozenTrial]) -> dict[str, Any]:
+    """Return what Optuna's sampler chooses for this trial if it sees all trials before it."""
+    seed = int.from_bytes(hashlib.sha256(f"{study.seed}/{number}".encode()).digest()[:4], "big")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        memory = optuna.create_study(direction=study.direction, sampler=make_sampler(study.sampler, seed))
+    memory.add_trials([history[n] for n in range(number)])
+    if number == 0:
+        memory.enqueue_trial(dict(study.baseline.knobs()))
+    trial = memory.ask()
+    study.space(trial, study.baseline)
+    return trial.params
