@@ -77,6 +77,12 @@ class DeviceKind:
     def set_rng_state(self, state: torch.Tensor, device: torch.device) -> None:
         """Set the state of the device's own generator. `state` is on the CPU."""
 
+    def generator(self, device: torch.device) -> torch.Generator:
+        """Return a new generator of the device."""
+        import torch
+
+        return torch.Generator(device)
+
     def facts(self, device: torch.device) -> dict[str, str]:
         """Return what of the device can change a bit: at least `device_name`."""
         del device

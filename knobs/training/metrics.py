@@ -18,7 +18,7 @@ from knobs.data.in_memory import float_type
 from knobs.devices import device_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from knobs.config import DataSpec, RunConfig
@@ -64,24 +64,37 @@ def loss_per_member(spec: DataSpec, outputs: Tensor, targets: Tensor, smoothing:
 
 def evaluate(spec: DataSpec, outputs: Tensor, targets: Tensor) -> dict[str, float]:
     """Return loss and metrics (`knobs.config.METRICS`) over a whole split, in one transfer from the device."""
+    return evaluate_members(spec, [outputs], targets)[0]
+
+
+def evaluate_members(spec: DataSpec, outputs: Sequence[Tensor], targets: Tensor) -> list[dict[str, float]]:
+    """Return what `evaluate` returns for each of several networks' outputs, in one transfer from the device."""
+    values = [_scalars(spec, one, targets) for one in outputs]
+    names = list(values[0])
+    kind = device_kind(targets.device.type)
+    numbers = iter(kind.numbers([value for one in values for value in one.values()]))
+    found = [{name: next(numbers) for name in names} for _ in values]
+    for one in found:
+        if "accuracy" in one:  # a mean in 32 bits gives 0.7379999756813049 instead of 0.738
+            one["accuracy"] /= targets.numel()
+    return found
+
+
+def _scalars(spec: DataSpec, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Return loss and metrics on the device; for the accuracy, the number of samples that are right."""
     values = {"loss": mean_loss(spec, outputs, targets)}
     if spec.task == "multiclass":
-        right = outputs.argmax(1) == targets
-        values["accuracy"] = right.sum()
+        values["accuracy"] = (outputs.argmax(1) == targets).sum()
     elif spec.task == "binary":
         scores, labels = outputs.squeeze(1).sigmoid(), targets.squeeze(1).long()
-        right = (scores > 0.5) == (labels == 1)
-        values["accuracy"] = right.sum()
+        values["accuracy"] = ((scores > 0.5) == (labels == 1)).sum()
         values["auroc"] = binary_auroc(scores, labels, validate_args=False)
         values["average_precision"] = binary_average_precision(scores, labels, validate_args=False)
         values["calibration_error"] = binary_calibration_error(scores, labels, validate_args=False)
     else:
         values["rmse"] = mean_squared_error(outputs, targets, squared=False, num_outputs=1)
         values["r2"] = r2_score(outputs, targets)
-    numbers = dict(zip(values, device_kind(outputs.device.type).numbers(list(values.values())), strict=True))
-    if "accuracy" in numbers:  # a mean in 32 bits gives 0.7379999756813049 instead of 0.738
-        numbers["accuracy"] /= right.numel()
-    return numbers
+    return values
 
 
 def autocast(config: RunConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -52,6 +52,9 @@ class PretendKind(DeviceKind):
     def set_rng_state(self, state: Tensor, device: torch.device) -> None:
         card.generator.set_state(state)
 
+    def generator(self, device: torch.device) -> torch.Generator:
+        return torch.Generator()
+
     def run_before_recording(self, step: Callable[[], None], device: torch.device) -> None:
         step()
 

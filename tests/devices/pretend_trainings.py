@@ -13,9 +13,9 @@ import pytest
 import torch
 from pretend_tensor import NAME, PretendTensor, card
 from support import ROOT
-from trainings import Listener, lasting, toy_config
+from trainings import Listener, lasting, of_seeds, together, toy_config
 
-from knobs import Ablation, OptimizerConfig, RunConfig, Study, discover
+from knobs import Ablation, OptimizerConfig, RunConfig, Study, Value, discover
 from knobs.devices import KINDS, device_kind
 from knobs.devices.cuda import CudaKind
 from knobs.devices.mps import MpsKind
@@ -190,6 +190,40 @@ def test_an_interrupted_run_resumes_to_the_same_bits(optimizer: str, tmp_path: P
     later = Counting()
     later.waits = second.waits[2:]  # from the first whole interval
     assert later.between_validations(5) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.norm": "batch", "training.clip_norm": 1.0},  # a device draws dropout in an order of its own
+        {"model.kind": "resnet", "model.width": 6, "data.layout": "image"},
+        {"model.kind": "rnn", "model.width": 6, "data.layout": "sequence"},
+    ],
+    ids=lambda changes: changes.get("model.kind", "mlp"),
+)
+def test_a_batch_of_runs_trains_as_on_the_cpu(changes: dict[str, Value], tmp_path: Path) -> None:
+    config = toy_config().with_knobs(changes)
+    members = [config, config.with_knobs({"seed": 3, "optimizer.lr": 0.05, "optimizer.momentum": 0.5})]
+    card.draws_like_cpu = True
+    card.counted.clear()
+    there = together(members, tmp_path / "there", device=NAME)
+    assert card.counted.total() > 1000, "the batch was not on the device"
+    here = together(members, tmp_path / "here")
+    for (outcome, curves), (expected, others) in zip(there, here, strict=True):
+        assert outcome.state == "finished", outcome.log
+        assert lasting(outcome) == pytest.approx(lasting(expected), rel=1e-5, abs=1e-5)
+        assert len(curves.curves()) == len(others.curves()) == 6
+
+
+def test_more_members_and_steps_make_the_host_wait_no_more_often(tmp_path: Path) -> None:
+    found = set()
+    for name, members, every in (("a", 2, 5), ("b", 2, 10), ("c", 4, 5)):
+        config = toy_config(training__val_every=every, training__max_steps=6 * every)
+        card.synchronisations.clear()
+        trained = together(of_seeds(config, range(members)), tmp_path / name, device=NAME, wanted=[0])
+        assert trained[0][0].state == "finished"
+        found.add(card.synchronisations.total())
+    assert len(found) == 1, f"the host waits for every member or step: {found}"
 
 
 GRAPHS = [name for name in discover.files("optimizers") if name != "adagrad"]

@@ -24,7 +24,7 @@ from knobs.training.endings import complete_outcome, conclude_training, outcome_
 from knobs.training.environment import Clock, make_reproducible, warnings_logged
 from knobs.training.learner import Learner
 from knobs.training.messages import Outcome
-from knobs.training.metrics import evaluate, loss_per_member
+from knobs.training.metrics import evaluate_members, loss_per_member
 from knobs.training.monitor import BatchMonitor
 from knobs.training.run import build_network, fit_learner, refuse_untrainable, restore_checkpoint
 from knobs.training.state import TrainingState, divergence_message, steps_since
@@ -48,7 +48,7 @@ class RunBatch(Learner):
         for config in configs:
             make_reproducible(config, device)
             networks.append(config.model.build(config.data.spec()))
-            generator = torch.Generator(device).manual_seed(config.seed)
+            generator = device_kind(device.type).generator(device).manual_seed(config.seed)
             if device_kind(device.type).rng_state(device) is None:  # alone, dropout draws on after the initial weights
                 generator.set_state(torch.get_rng_state())
             self.generators.append(generator)
@@ -157,12 +157,15 @@ class RunBatch(Learner):
         state, every = self.state, self.trainer.datamodule.val_every  # type: ignore[attr-defined]
         assert state.loss_sum is not None
         outputs, targets = torch.cat(self.outputs, dim=1), torch.cat(self.targets)
-        losses = (state.loss_sum.to(torch.float64) / steps_since(state.step, every)).tolist()
-        norms, state.loss_sum = self.norm.tolist(), None
-        for index, member in enumerate(self.members):
-            if self.has_ended(index):
-                continue
-            values = {f"val/{k}": v for k, v in evaluate(self.spec, outputs[index], targets).items()}
+        read = device_kind(self.device.type).numbers
+        losses = [value / steps_since(state.step, every) for value in read(state.loss_sum.unbind())]
+        norms, state.loss_sum = read(self.norm.unbind()), None
+        going_on = [index for index in range(self.count) if not self.has_ended(index)]
+        found = evaluate_members(self.spec, [outputs[index] for index in going_on], targets)
+        weights = self.network.state_dict()
+        for index, metrics in zip(going_on, found, strict=True):
+            member = self.members[index]
+            values = {f"val/{name}": value for name, value in metrics.items()}
             values |= {"train/loss": losses[index], "lr": self.rates[index], "grad_norm": norms[index]}
             values |= {name: float(norm[index]) for name, norm in self.layers.items()}
             member.step = state.step
@@ -170,7 +173,7 @@ class RunBatch(Learner):
                 self.divergences[index] = message
                 continue
             training = self.configs[index].training
-            copy_weights = partial(member_state, self.network.state_dict(), index)
+            copy_weights = partial(member_state, weights, index)
             member.keep_if_best(values, self.metrics[index], copy_weights, last=training.keep == "last")
             last = member.stopped_early(training.early_stop) or member.step >= training.max_steps
             if not self.listener.after_member_validation(index, member.step, values, last=last):
