@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks.speed import figures, growth, seed_batches, startup, step_cost, steps_to_target, study_cost
+from benchmarks.speed import figures, growth, run_batches, startup, step_cost, steps_to_target, study_cost
 from benchmarks.speed.measuring import RESULTS
 from knobs import provenance
 
@@ -28,7 +28,7 @@ PARTS: dict[str, ModuleType] = {
     "startup": startup,
     "growth": growth,
     "steps_to_target": steps_to_target,
-    "seed_batches": seed_batches,
+    "run_batches": run_batches,
 }
 """Memory is measured with `study_cost` and `growth`."""
 

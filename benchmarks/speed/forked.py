@@ -22,8 +22,6 @@ def imports() -> None:
     """Import everything that a worker imports before it reports that it is ready."""
     import torch
 
-    import knobs.training.run
-    import knobs.training.seed_batch  # noqa: F401
     from benchmarks.speed.measuring import ROOT
     from knobs import discover
 

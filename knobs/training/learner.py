@@ -159,7 +159,8 @@ class Learner(LightningModule):
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        for parameter in self.trained:  # `zero_grad` takes ten times as long
+            parameter.grad = None
 
     def on_validation_epoch_start(self) -> None:
         """Drop the last validation's outputs; with averaging, put the mean weights into the network."""

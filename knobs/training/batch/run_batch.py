@@ -101,26 +101,22 @@ class RunBatch(Learner):
         if self.owners:
             self.rates = [c.optimizer.lr * c.schedule.factor(step, most) for c in self.configs]
         else:
-            self.rates = [self.config.optimizer.lr * self.config.schedule.factor(step, most)] * self.count
+            super().set_rate(step)
+            self.rates = [self.rate] * self.count
 
     def update_weights(self) -> None:
         """Let the optimizer change the weights; drop the gradients."""
-        optimizer, groups = self.optimizer, self.optimizer.param_groups
         if not self.owners:
-            for group in groups:
-                group["lr"] = self.rates[0]
-            optimizer.step()
-            optimizer.zero_grad()
+            super().update_weights()
             return
-        for group, member in zip(groups, self.owners, strict=True):
+        for group, member in zip(self.optimizer.param_groups, self.owners, strict=True):
             group["lr"] = self.rates[member]
         for parameter, views in zip(self.trained, self.views, strict=True):
             if parameter.grad is not None:
                 for view, gradient in zip(views, parameter.grad.unbind(0), strict=True):
                     view.grad = gradient
-                parameter.grad = None
-        optimizer.step()
-        optimizer.zero_grad()
+            parameter.grad = None
+        self.optimizer.step()
 
     def gradient_norm(self) -> torch.Tensor:
         """Return the Euclidean norm of each member's gradient: (members,)."""
