@@ -22,16 +22,19 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
     """Tune every cell, train its seeds, decide the claims and print them; or only describe this work."""
     del knobs
     discover.find_file(options.name)
-    from knobs.devices import parse_devices
-    from knobs.launch.ablate import launch_ablation, load_ablation
-    from knobs.launch.dry_run import print_dry_run
     from knobs.launch.session import session
 
     size = {"seeds": options.seeds, "trials": options.trials, "quick": options.quick}
     if options.dry_run:
+        from knobs.devices import parse_devices
+        from knobs.launch.ablate import load_ablation
+        from knobs.launch.dry_run import print_dry_run
+
         discover.activate(discover.project_root())
         name, ablation = load_ablation(options.name, **size)
         print_dry_run(name, ablation, len(parse_devices(options.devices, options.per_device)))
         return
     with session(options.devices, options.per_device, storage=options.storage, fresh=options.fresh) as opened:
+        from knobs.launch.ablate import launch_ablation  # takes seconds, in which the workers start
+
         launch_ablation(opened, options.name, **size)

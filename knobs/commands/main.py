@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -61,7 +62,11 @@ def _execute(name: str, arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Run `knobs` with this process's arguments, and exit with the code that the README lists."""
+    """Run `knobs` with this process's arguments, and exit with the code that the README lists.
+
+    Everything is written and closed by then, so the process ends at once: Python would take a second to take apart the
+    libraries that it has imported.
+    """
     signals.install()
     _print_anything()
     code = 0
@@ -78,7 +83,10 @@ def main() -> None:
         code = _report_error(error)
     except Exception as error:
         code = _report_error(signals.interruption_behind(error))
-    sys.exit(code)
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _print_anything() -> None:

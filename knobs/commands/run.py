@@ -28,10 +28,11 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
         raise BadInputError("knobs run needs the name of a study or ablation, or --from RUN_ID")
     if options.name:
         discover.find_file(options.name)
-    from knobs.launch.run import launch_run
     from knobs.launch.session import session
 
     with session(options.devices, 1, workers=1, storage=options.storage, fresh=options.fresh) as opened:
+        from knobs.launch.run import launch_run  # takes seconds, in which the worker starts
+
         launch_run(opened, options.name or "", knobs, options.source)
 
 

@@ -29,9 +29,10 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
     if options.record_as is not None:
         check_name(options.record_as)
     from knobs.launch.session import session
-    from knobs.launch.study import launch_study
 
     with session(options.devices, options.per_device, storage=options.storage, fresh=options.fresh) as opened:
+        from knobs.launch.study import launch_study  # takes seconds, in which the workers start
+
         launch_study(
             opened,
             options.name,

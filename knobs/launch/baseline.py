@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from knobs import discover
-from knobs.ablation import Ablation
 from knobs.config import RunConfig, monitored
-from knobs.search import Study
 
 
 def with_typed_knobs(config: RunConfig, typed: dict[str, str]) -> RunConfig:
@@ -30,5 +28,9 @@ def baseline_of(name: str) -> RunConfig:
     """Return the baseline of the study or ablation of this name. Raise `BadInputError` if there is none."""
     folder, module = discover.find(name)
     if folder == "studies":
+        from knobs.search import Study
+
         return discover.the_one(module, Study).baseline
+    from knobs.ablation import Ablation  # imports SciPy
+
     return discover.the_one(module, Ablation).baseline

@@ -13,7 +13,7 @@ from knobs.devices import Device, HeldCards, parse_devices, without_cards
 from knobs.errors import BadInputError
 from knobs.launch.pools import LocalPool
 from knobs.record.stores.locations import StoreLocations
-from knobs.terminal.say import warn
+from knobs.terminal.say import say, warn
 
 if TYPE_CHECKING:
     from knobs.config import DataConfig
@@ -43,6 +43,7 @@ class Session:
         self.cards = HeldCards()
         self.devices: list[Device] = self._choose(devices, parse_devices(devices, per_device))[:workers]
         self.fresh = fresh
+        say(f"starting {len(self.devices)} worker{'s' * (len(self.devices) > 1)} ...")
         self._logs = tempfile.TemporaryDirectory(prefix="knobs-workers-", ignore_cleanup_errors=True)
         self.pool = LocalPool(self.devices, self.root, Path(self._logs.name))
 

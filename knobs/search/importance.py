@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from knobs.search.optuna_internals import ResampledStudy
@@ -89,6 +88,8 @@ def _study(direction: Direction) -> ResampledStudy:
 
 
 def _ask(study: ResampledStudy, trials: Sequence[FrozenTrial]) -> Mapping[str, float]:
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # takes a second: scikit-learn
+
     study.trials_given = _numbered(trials)
     quantile = min(0.5, max(0.1, 5 / len(trials)))
     with warnings.catch_warnings():

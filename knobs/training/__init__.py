@@ -1,21 +1,22 @@
-"""Training one run, or a batch of runs that differ in their seed alone.
+"""Training one run, or a batch of runs.
 
 This package's `__init__` imports no torch, because the driver imports it: it exports the names of `messages` only.
 Import everything else from its module.
 
 - `messages`: what driver and worker exchange: `TrainJob`, `CurvePoint`, `Outcome`
 - `run`: trains one run from its `TrainJob` to its `Outcome`
-- `seed_batch`: trains the runs of several seeds as one batch
+- `batch/`: trains runs of one shape as one batch
 - `learner`: the LightningModule with the training loop and the validation
 - `state`: how far a training is, and its best checkpoint so far
 - `monitor`: writes checkpoints, sends curve points, reports to the pruner
 - `endings`: builds the `Outcome` of a finished training, and of one that raised
 - `environment`: the training process: seeds, flags, warnings, clock
 - `metrics`: losses and metrics of each task
-- `checkpoint`: checkpoint files
+- `checkpoint`, `snapshots`: checkpoint files, and their writing beside the steps
+- `network`: builds a network
 - `weight_averaging`: the running mean of the weights
 - `one_sample_batch`: refuses batch normalisation on batches of one sample
-- `stacked_layers`: networks of one shape as a single network
+- `graphed_steps`: optimizer steps as replays of a CUDA graph
 - `curves_svg`: a run's curves as a small SVG
 """
 
