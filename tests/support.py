@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+from forked_workers import fork_workers
+
 ROOT = Path(__file__).resolve().parent.parent
 KNOBS = Path(sys.executable).with_name("knobs")
 LIBRARIES = ["torch", "pydantic", "optuna", "mlflow", "sqlalchemy", "alembic", "rich.live", "matplotlib.figure"]
 LIBRARIES += ["matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "scipy.stats", "jinja2"]
+LIBRARIES += ["pytorch_lightning"]
 OURS = ("knobs", "models", "datamodules", "optimizers", "schedules", "studies", "experiments")
 
 
@@ -50,7 +53,8 @@ def command(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 180
 def quick(*arguments: str, store: Path, cwd: Path = ROOT, timeout: float = 180, **more: str) -> Done:
     """Do the same in a process forked from one that has imported torch, MLflow and Optuna: it saves seconds a start.
 
-    Only libraries are preloaded; every line of knobs runs as in `command`, including its import.
+    Only libraries are preloaded; every line of knobs runs as in `command`, including its import. Its workers
+    are forked too.
     """
     return python(COMMAND, *arguments, store=store, cwd=cwd, timeout=timeout, **more)
 
@@ -97,4 +101,5 @@ def _in_fork(code: str, arguments: tuple[str, ...], cwd: Path, environ: dict[str
     os.environ.update(environ)
     forget_knobs()
     sys.argv = [str(KNOBS), *arguments]
+    fork_workers()
     exec(compile(code, "<test>", "exec"), {"__name__": "__main__"})
