@@ -1,5 +1,6 @@
 """Makes the content folders of this repository importable, and registers the fixtures that several folders use."""
 
+import compileall
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,15 @@ from faults.fixtures import undisturbed  # noqa: F401
 
 from knobs import discover
 
-discover.activate(Path(__file__).resolve().parent.parent)
+ROOT = Path(__file__).resolve().parent.parent
+discover.activate(ROOT)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile knobs and content once: if Python writes no bytecode, each of hundreds of processes would do it."""
+    if not hasattr(config, "workerinput"):
+        for folder in ("knobs", *discover.FOLDERS):
+            compileall.compile_dir(ROOT / folder, quiet=1)
 
 
 LONGEST = ("faults", "reports", "end to end", "ui", "ui_ablation")

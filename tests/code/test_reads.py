@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PRELUDE = """
@@ -66,8 +69,9 @@ def write(project: Path, at_import: str = "", in_build: str = "") -> None:
     (project / "store" / "own.npy").write_text("")
     code = f"{IMPORTS}{at_import}\ndef build():\n    {in_build or 'pass'}\n"
     (project / "models" / "own.py").write_text(code)
-    run("import sqlite3; sqlite3.connect('a.db').execute('create table a (b)')", project)
-    run("import numpy as np; np.save('start.npy', np.zeros(3))", project)
+    with closing(sqlite3.connect(project / "a.db")) as connection:
+        connection.execute("create table a (b)")
+    np.save(project / "start.npy", np.zeros(3))
 
 
 def run(code: str, project: Path) -> None:

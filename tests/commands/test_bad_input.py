@@ -1,10 +1,13 @@
 """Wrong input to real commands: exit 2, at most four lines that name the error, nothing written."""
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Done, command, quick
+from support import Call, Done, command, quick_each
+
+pytestmark = pytest.mark.xdist_group("bad input")
 
 CPU = ("--devices", "cpu:1")
 
@@ -68,16 +71,26 @@ MORE: list[tuple[list[str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "said"), LATE, ids=lambda value: " ".join(value)[:40])
-def test_what_needs_the_study(arguments: list[str], said: list[str], tmp_path: Path) -> None:
-    devices = CPU if arguments[0] in ("run", "study") and "--devices" not in arguments else ()
-    refused(quick(*arguments, *devices, store=tmp_path / "m"), tmp_path / "m", *said)
+Ended = tuple[Path, Done]
+"""The folder of a case, and how its command ended."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("arguments", "said"), MORE, ids=lambda value: " ".join(value)[:40])
-def test_more_of_that(arguments: list[str], said: list[str], tmp_path: Path) -> None:
-    refused(quick(*arguments, *CPU, store=tmp_path / "m"), tmp_path / "m", *said)
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    """Run every case of `LATE` and `MORE`; each has a folder of its own."""
+    folders, calls = {}, []
+    for arguments, _ in (*LATE, *MORE):
+        folders[" ".join(arguments)] = folder = tmp_path_factory.mktemp("late")
+        devices = CPU if arguments[0] in ("run", "study") and "--devices" not in arguments else ()
+        calls.append(Call((*arguments, *devices), folder / "m"))
+    done = quick_each(calls, tmp_path_factory.mktemp("outputs"))
+    return dict(zip(folders, zip(folders.values(), done, strict=True), strict=True))
+
+
+@pytest.mark.parametrize(("arguments", "said"), LATE + MORE, ids=lambda value: " ".join(value)[:40])
+def test_what_needs_the_study(arguments: list[str], said: list[str], late: dict[str, Ended]) -> None:
+    folder, done = late[" ".join(arguments)]
+    refused(done, folder / "m", *said)
 
 
 # Files of one's own
@@ -120,19 +133,24 @@ FILES: dict[str, tuple[str, list[str]]] = {
 }
 
 
-AT_ONCE = ("raises", "two studies", "a recurrent network on vectors")
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Done, Done]]:
+    """Run every study of `FILES`, then `knobs list` in its project. Return the project and both ends."""
+    projects, calls = {}, []
+    for name, (text, _) in FILES.items():
+        projects[name] = project = tmp_path_factory.mktemp("broken")
+        (project / "studies").mkdir()
+        (project / "studies" / "own.py").write_text(text)
+        calls += [Call(("study", "own", *CPU), project / "m", project), Call(("list",), project / "m", project)]
+    done = quick_each(calls, tmp_path_factory.mktemp("outputs"))
+    return dict(zip(FILES, zip(projects.values(), done[::2], done[1::2], strict=True), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [pytest.param(*case, id=name, marks=[] if name in AT_ONCE else pytest.mark.slow) for name, case in FILES.items()],
-)
-def test_a_broken_file_of_ones_own(text: str, said: list[str], tmp_path: Path) -> None:
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "own.py").write_text(text)
-    done = quick("study", "own", *CPU, store=tmp_path / "m", cwd=tmp_path)
-    refused(done, tmp_path / "m", *said)
-    assert command("list", store=tmp_path / "m", cwd=tmp_path).code == 0  # other commands still work
+@pytest.mark.parametrize("name", FILES)
+def test_a_broken_file_of_ones_own(name: str, broken: dict[str, tuple[Path, Done, Done]]) -> None:
+    project, done, listed = broken[name]
+    refused(done, project / "m", *FILES[name][1])
+    assert listed.code == 0, listed  # other commands still work
 
 
 # Stores
@@ -145,21 +163,19 @@ def foreign(path: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize(
-    ("kind", "arguments"),
-    [("text", ["study", "mnist1d_mlp", *CPU]), ("foreign", ["run", "credit_mlp", *CPU]), ("foreign", ["status"])],
-    ids=["study", "run", "status"],
-)
-def test_a_file_that_is_no_store(kind: str, arguments: list[str], tmp_path: Path) -> None:
+def text(path: Path) -> None:
+    path.write_text("this is mine, not MLflow's\n" * 100)
+
+
+@pytest.mark.parametrize("write", [text, foreign], ids=["text", "foreign"])
+def test_a_file_that_is_no_store(write: Callable[[Path], None], tmp_path: Path) -> None:
     store = tmp_path / "m"
     store.mkdir()
     database = store / "mlflow.db"
-    if kind == "foreign":
-        foreign(database)
-    else:
-        database.write_text("this is mine, not MLflow's\n" * 100)
+    write(database)
     before = database.read_bytes()
-    done = quick(*arguments, store=store)
-    assert database.read_bytes() == before
-    assert [path.name for path in store.iterdir()] == ["mlflow.db"]
-    refused(done, tmp_path / "none", str(database), "not an MLflow store", "KNOBS_MLRUNS")
+    commands = (("study", "mnist1d_mlp", *CPU), ("run", "credit_mlp", *CPU), ("status",))
+    for done in quick_each([Call(arguments, store) for arguments in commands], tmp_path):
+        assert database.read_bytes() == before
+        assert [path.name for path in store.iterdir()] == ["mlflow.db"]
+        refused(done, tmp_path / "none", str(database), "not an MLflow store", "KNOBS_MLRUNS")

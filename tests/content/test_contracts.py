@@ -256,7 +256,7 @@ def test_the_plain_twin_has_the_same_parameters(name: str, layout: str) -> None:
 # Data sets
 
 
-TAKES_SECONDS = {"letters"}
+TAKES_SECONDS = {"letters", "mnist_subset"}
 """Data sets that take seconds to load. The quick part loads each of them once."""
 
 

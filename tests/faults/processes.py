@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from forked_workers import NAME, fork_workers
 from support import KNOBS, environment, forget_knobs, forkserver
 
 WORKER = b"knobs.launch.pools.worker"
@@ -112,11 +113,18 @@ def launch(*arguments: str, project: Path, store: Path, **more: str) -> Launch:
     return Launch(process, store, output)
 
 
-def fork(*arguments: str, project: Path, store: Path, **more: str) -> Launch:
-    """Start the command in a fork of a process that has imported the libraries. This saves seconds per start."""
+def fork(*arguments: str, project: Path, store: Path, real_workers: bool = False, **more: str) -> Launch:
+    """Start the command in a fork of a process that has imported the libraries. This saves seconds per start.
+
+    Its workers are forked too, unless they shall be real: then a kill may hit an interpreter that starts.
+    """
     output, variables = _prepare(store, more)
-    forked = Forked(_command, arguments, project, variables, output)
+    forked = Forked(_command, arguments, project, variables, output, None if real_workers else _register(store))
     return Launch(forked, store, output)
+
+
+def _register(store: Path) -> Path:
+    return store.with_name(f"{store.name}.workers")
 
 
 def _prepare(store: Path, more: dict[str, str]) -> tuple[Path, dict[str, str]]:
@@ -151,7 +159,9 @@ class Forked:
         self.process.kill()
 
 
-def _command(arguments: tuple[str, ...], project: Path, variables: dict[str, str], output: Path) -> None:
+def _command(
+    arguments: tuple[str, ...], project: Path, variables: dict[str, str], output: Path, register: Path | None
+) -> None:
     os.setsid()
     handle = os.open(output, os.O_WRONLY | os.O_APPEND)
     for number in (1, 2):
@@ -161,13 +171,20 @@ def _command(arguments: tuple[str, ...], project: Path, variables: dict[str, str
     os.environ.update(variables)
     forget_knobs()
     sys.argv = [str(KNOBS), *arguments]
+    if register is not None:
+        fork_workers(register)
     from knobs.commands.main import main
 
     main()
 
 
 def workers_of(store: Path) -> Iterator[tuple[int, int]]:
-    """Yield process id and parent of every live worker on this store, including orphans."""
+    """Yield the process id and the driver of every live worker on this store, including orphans."""
+    for entry in _register(store).glob("*"):
+        with suppress(OSError):
+            name, driver = Path(f"/proc/{entry.name}/comm").read_text().strip(), int(entry.read_text())
+            if name == NAME and Path(f"/proc/{entry.name}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                yield int(entry.name), driver
     wanted = f"KNOBS_MLRUNS={store}".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():

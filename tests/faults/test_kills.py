@@ -3,6 +3,7 @@
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def torture(undisturbed: Undisturbed, folder: Path, devices: str) -> Torture:
         undisturbed.project,
         folder,
         arguments=(*STUDY, "--devices", devices),
-        start=fork,
+        start=partial(fork, real_workers=True),
         start_seconds=4,
         want=undisturbed.want,
     )

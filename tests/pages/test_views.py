@@ -244,6 +244,7 @@ def test_an_ablations_description_has_one_line_per_claim_decided_or_open(tracker
     )
 
 
+@pytest.mark.slow
 def test_an_ablations_views_show_the_cells_and_seeds_that_count(tracker: Tracker) -> None:
     record_ablation(tracker, "viewed", an_ablation())
     publish_pages(tracker, "viewed")

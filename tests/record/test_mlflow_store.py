@@ -152,7 +152,13 @@ WRITES: dict[str, Callable[[Tracker, str], object]] = {
 }
 
 
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+AT_ONCE = ("a run", "an end")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [pytest.param(write, id=name, marks=[] if name in AT_ONCE else pytest.mark.slow) for name, write in WRITES.items()],
+)
 def test_every_write_waits_and_says_so_in_time(
     write: Callable[[Tracker, str], object], tracker: Tracker, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

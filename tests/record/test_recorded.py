@@ -107,6 +107,7 @@ def test_a_study_that_was_set_aside_does_not_count(tracker: Tracker) -> None:
     assert {trial.state for trial in new.trials} == {StateName.FINISHED}  # `--fresh` reuses nothing
 
 
+@pytest.mark.slow
 def test_a_cell_that_was_set_aside_and_seeds_of_an_earlier_winner_do_not_count(tracker: Tracker) -> None:
     ablation = an_ablation()
     first = record_ablation(tracker, "cells", ablation)
@@ -127,6 +128,7 @@ def test_a_cell_that_was_set_aside_and_seeds_of_an_earlier_winner_do_not_count(t
     assert again.progress == "2 of 2 cells, 4 of 4 seeds"
 
 
+@pytest.mark.slow
 def test_seeds_count_again_if_their_winner_wins_again(tracker: Tracker) -> None:
     one, three = an_ablation(trials=1), an_ablation(trials=4)
     first = record_ablation(tracker, "winners", one)

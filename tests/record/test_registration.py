@@ -185,6 +185,7 @@ def report_of(tracker: Tracker, name: str, ablation: Ablation) -> str:
 SMALL = replace(ABLATION, factors=width(8, 16)[:1], claims=(WIDER,), references=())
 
 
+@pytest.mark.slow
 def test_a_report_says_when_the_design_was_recorded(tracker: Tracker) -> None:
     text = report_of(tracker, "said", SMALL)
     assert "recorded before the first run" in text
@@ -215,6 +216,7 @@ def test_more_seeds_are_a_second_look(tracker: Tracker) -> None:
     assert "seeds: 2 -" in text
 
 
+@pytest.mark.slow
 def test_seeds_of_another_plan_are_not_pooled(tracker: Tracker) -> None:
     record_ablation(tracker, "pooled", with_(seeds=3)(SMALL))
     fewer = record_ablation(tracker, "pooled", SMALL)

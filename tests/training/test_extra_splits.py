@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from trainings import lasting, train
 
 from datamodules.letters import ALPHABET, Letters
@@ -52,6 +53,7 @@ def test_every_test_split_is_read_at_the_end_and_later(tmp_path: Path) -> None:
     assert [name for name, _ in prepared.items()] == ["train", "val", "test", "fresh"]
 
 
+@pytest.mark.slow
 def test_a_network_speaks_where_the_test_split_is_read(tmp_path: Path) -> None:
     config = RunConfig(
         model=RNN(width=8),

@@ -169,7 +169,9 @@ def test_recorded_rate_and_gradient_norm_are_those_of_the_step(tmp_path: Path) -
 RESUMED = ["sgd, momentum, nesterov", "all at once", "adamw, clipped", "a recurrent network"]
 
 
-@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "all at once" else pytest.mark.slow) for name in RESUMED]
+)
 def test_going_on_from_any_step_changes_no_bit(name: str, tmp_path: Path) -> None:
     config = toy_config(**CASES[name], training__max_steps=12, training__val_every=5)
     whole = Listener()
