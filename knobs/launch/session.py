@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,8 @@ class Session:
         self.cards = HeldCards()
         self.devices: list[Device] = self._choose(devices, parse_devices(devices, per_device))[:workers]
         self.fresh = fresh
-        say(f"starting {len(self.devices)} worker{'s' * (len(self.devices) > 1)} ...")
+        if sys.stdout.isatty():  # a person waits; libraries take seconds
+            say(f"starting {len(self.devices)} worker{'s' * (len(self.devices) > 1)} ...")
         self._logs = tempfile.TemporaryDirectory(prefix="knobs-workers-", ignore_cleanup_errors=True)
         self.pool = LocalPool(self.devices, self.root, Path(self._logs.name))
 

@@ -66,7 +66,7 @@ class StudyPlan:
         self.changed = Counter[str]()
         """How recorded trials were trained differently from now, and how many."""
         self.opened = False
-        self._batches = TrialBatches(self.search, total, batched_on) if batched_on else None
+        self._batches = TrialBatches(self.search, total, batched_on)
         self._ahead: set[int] = set()
         """Trials that were asked for together with an earlier one of their batch."""
 
@@ -158,7 +158,7 @@ class StudyPlan:
     def _with_batch(self, number: int) -> list[PlannedRun]:
         """Return a trial and those of its batch that were not asked for yet."""
         planned = []
-        for member in self._batches.numbers(number) if self._batches else [number]:
+        for member in self._batches.numbers(number):
             if member in self.missing:
                 self.missing.remove(member)
             elif member < self.next_number or member in self._ahead:
@@ -245,7 +245,7 @@ class StudyPlan:
             metric=self.study.metric,
             should_continue=asked.report,
             prunes=self.study.pruner != "none",
-            batch=self._batches.configs(asked.number) if self._batches else (),
+            batch=self._batches.configs(asked.number),
             cell=self.cell,
         )
 
