@@ -105,7 +105,11 @@ class InMemoryData(LightningDataModule):
     def _draw_order(self, seed: int, epoch: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(mix_seed(seed, epoch))
         order = torch.randperm(len(self.train[0]), generator=generator)
-        return device_kind(self.device.type).upload(order, self.device)
+        return self.upload(order)
+
+    def upload(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a CPU tensor on the device, without waiting for the device."""
+        return device_kind(self.device.type).upload(tensor, self.device)
 
     def gather(self, epoch: int, offset: int, count: int) -> Iterator[Pair]:
         """Yield `count` batches of an epoch, from its batch number `offset`. Their samples are gathered at once."""

@@ -44,7 +44,7 @@ class ShardedData(InMemoryData):
         """Return a shard's samples on the device. It is read from disk unless it is still in memory."""
         if index not in self._kept:
             rows = slice(index * self.shard_size, (index + 1) * self.shard_size)
-            x, y = (torch.from_numpy(np.array(array[rows])) for array in (self.on_disk.x, self.on_disk.y))
+            x, y = (self.upload(torch.from_numpy(np.array(array[rows]))) for array in (self.on_disk.x, self.on_disk.y))
             while len(self._kept) >= SHARDS_KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[index] = self.to_device(x, y)
@@ -61,7 +61,7 @@ class ShardedData(InMemoryData):
                 shards.tolist(), torch.split(rows % self.shard_size, lengths.tolist()), strict=True
             ):
                 x, y = self.shard(index)
-                chosen = local.to(x.device)
+                chosen = self.upload(local)
                 parts.append((x[chosen], y[chosen]))
             yield torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
