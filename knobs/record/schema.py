@@ -49,7 +49,7 @@ class Tag:
     IDENTITY: Final = "knobs.identity"
     """Hash that is equal in runs, studies or cells that must come out the same."""
     EXECUTION: Final = "knobs.execution"
-    """`solo`, or the seeds of the batch that a run is trained in."""
+    """`solo`, or the knobs in which the members of its batch differ, with all values."""
     CODE: Final = "knobs.code"
     """Hash of the code that trained the run, as its worker had imported it."""
     READS: Final = "knobs.reads"

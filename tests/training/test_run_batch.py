@@ -12,11 +12,12 @@ from trainings import Listener, alone, close, lasting, of_seeds, together, toy_c
 
 from datamodules.letters import Letters
 from datamodules.mnist1d import MNIST1D
-from knobs import RunConfig, Value
+from datamodules.toy import Toy
+from knobs import BadInputError, ModelConfig, RunConfig, Value, discover
 from knobs.record.runs import execution_of, recorded_batch
 from knobs.training import Outcome
 from knobs.training.batch.rule import batch_key, batches
-from knobs.training.batch.stacking import can_stack, stack_networks
+from knobs.training.batch.stacking import can_stack, member_state, stack_networks
 from models.mlp import MLP
 from models.resnet import ResNet
 from models.rnn import RNN
@@ -266,6 +267,26 @@ def test_what_cannot_be_stacked_is_known() -> None:
         nn.AdaptiveAvgPool2d(1),
     ):
         assert not can_stack(nn.Sequential(layer)), layer
+
+
+@pytest.mark.parametrize("layout", ["vector", "sequence", "image"])
+@pytest.mark.parametrize("name", discover.files("models"))
+def test_a_stacked_model_gives_each_member_its_own_outputs(name: str, layout: str) -> None:
+    config, spec = discover.config_class("models", name, ModelConfig)(), Toy(layout=layout).spec()
+    try:
+        networks = [config.build(spec).double() for _ in range(3)]
+    except BadInputError:
+        return  # it takes no such data
+    assert can_stack(networks[0])
+    stacked = stack_networks(networks, [torch.Generator() for _ in networks]).double()
+    x = torch.randn(3, 5, *spec.shape, dtype=torch.float64)
+    for training in (True, False):
+        wanted = torch.stack([network.train(training)(one) for network, one in zip(networks, x, strict=True)])
+        assert torch.allclose(stacked.train(training)(x), wanted, rtol=1e-12, atol=1e-12)
+    for place, network in enumerate(networks):
+        mine = member_state(stacked.state_dict(), place)
+        assert mine.keys() == network.state_dict().keys()
+        assert all(torch.allclose(mine[key], value) for key, value in network.state_dict().items())
 
 
 def test_large_networks_train_alone() -> None:
