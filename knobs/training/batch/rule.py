@@ -25,6 +25,10 @@ LARGEST_DENSE = 1 << 15
 LARGEST_LSTM = 1 << 10
 """Samples of a batch times units of a layer, up to which stacked LSTMs beat oneDNN's LSTM, which torch calls alone."""
 
+LARGEST_INPUT = 1 << 18
+"""Numbers in the inputs of one step, up to which networks were measured. The activations of large images, ten times over,
+also need memory that one run does not."""
+
 OWN_KNOBS = frozenset({"seed", "training.label_smoothing", "training.clip_norm", "training.early_stop"})
 OWN_KNOBS |= {"training.monitor", "training.keep"}
 """Knobs in which members of a batch may differ, besides those of `ModelConfig.same_layers`, those of the schedule, and
@@ -43,7 +47,8 @@ def batch_key(config: RunConfig, device: str) -> str:
         return ""
     with torch.random.fork_rng(devices=[]):
         network = config.model.build(spec)
-    if not can_stack(network) or not pays(network, config.data.batch_size):
+    large = config.data.batch_size * spec.features > LARGEST_INPUT
+    if large or not can_stack(network) or not pays(network, config.data.batch_size):
         return ""
     layers = re.sub(r"Dropout\(p=[^)]*\)", "Dropout()", repr(network))  # a rate of 0 makes no layer
     return json.dumps([_shared_knobs(config), layers], sort_keys=True, default=str)
