@@ -73,6 +73,7 @@ def test_the_installed_command(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.xdist_group("bad input")  # one fork server serves the quick part
 def test_the_knobs_of_a_study_are_listed_with_values_and_descriptions(tmp_path: Path) -> None:
     done = quick("run", "credit_mlp", "--help", store=tmp_path / "m")
     assert (done.code, done.err) == (0, "")

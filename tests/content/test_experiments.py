@@ -24,8 +24,9 @@ FILES = discover.files("experiments", ROOT)
 STEPS = 2
 QUICK = {"linear_regression", "nyse_volume"}
 """Ablations whose cells are trained in the quick part too."""
-TAKES_SECONDS = {"autocomplete", "credit_default"}
-"""Ablations whose references take seconds to compute. The quick part leaves them out."""
+TAKES_SECONDS = {"autocomplete", "credit_default", "depth_vs_width"}
+"""Ablations whose references or cells take seconds to compute. The quick part leaves them out."""
+BY_SPEED = [pytest.param(name, marks=pytest.mark.slow if name in TAKES_SECONDS else ()) for name in FILES]
 
 
 @functools.cache
@@ -66,7 +67,7 @@ def test_every_cell_trains_two_steps_and_records_what_is_claimed(name: str, fold
         assert math.isfinite(run.values["best/val/loss"])
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", BY_SPEED)
 def test_the_winner_of_a_cell_can_be_any_of_its_trials(name: str) -> None:
     import optuna
 
@@ -79,9 +80,7 @@ def test_the_winner_of_a_cell_can_be_any_of_its_trials(name: str) -> None:
         config.model.build(spec)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in TAKES_SECONDS else ()) for name in FILES]
-)
+@pytest.mark.parametrize("name", BY_SPEED)
 def test_an_ablation_can_be_decided(name: str) -> None:
     ablation = loaded(name)
     assert ablation.question.endswith("?")

@@ -16,7 +16,9 @@ SHIPPED = "test_what_is_shipped"
 HALF = " or ".join([*discover.files("studies"), *discover.files("experiments")][::2])
 """Every second of the shipped runs."""
 
-MANY_CASES = "test_an_error_that_stays or test_a_replayed_step or test_an_interrupted_run_resumes"
+MANY_CASES = " or ".join(
+    ["test_an_error_that_stays", "test_a_replayed_step", "test_an_interrupted_run_resumes", "test_the_host_waits"]
+)
 """Rules of the quick part that have many cases."""
 
 PARTS = {
