@@ -26,7 +26,7 @@ LARGEST_LSTM = 1 << 10
 """Samples of a batch times units of a layer, up to which stacked LSTMs beat oneDNN's LSTM, which torch calls alone."""
 
 LARGEST_INPUT = 1 << 18
-"""Numbers in the inputs of one step, up to which networks were measured. The activations of large images, ten times over,
+"""Numbers in the inputs of one step, up to which networks were measured. The activations of large images, ten times,
 also need memory that one run does not."""
 
 OWN_KNOBS = frozenset({"seed", "training.label_smoothing", "training.clip_norm", "training.early_stop"})
