@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from knobs.errors import BadInputError
 from knobs.stats.intervals import Array, Estimate, checked_runs, skewness, spread, student_interval
@@ -100,6 +99,8 @@ def sign_flip_p(differences: ArrayLike, *, resamples: int = 9999, seed: int = 0)
     after Holm's correction.
     """
     x = checked_runs(differences)
+    from scipy import stats  # takes half a second, and few commands need it
+
     made = stats.permutation_test(
         (x,),
         np.mean,

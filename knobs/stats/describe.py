@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from knobs.stats.intervals import Array, checked_runs
 
@@ -24,6 +24,8 @@ def interquartile_mean(runs: ArrayLike) -> Array:
     Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice", section 4: the lowest and the highest
     quarter (rounded down) are left out, so that single failed runs do not decide. Below 4 runs it is the mean.
     """
+    from scipy import stats  # takes half a second, and few commands need it
+
     return np.asarray(stats.trim_mean(checked_runs(runs, 1), 0.25, axis=0))
 
 

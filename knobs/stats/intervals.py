@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from knobs.errors import BadInputError
 
@@ -210,6 +210,8 @@ def bca_interval(
     x = checked_runs(runs)
     if spread(x) == 0:
         return float(statistic(x, axis=0)), float(statistic(x, axis=0))
+    from scipy import stats  # takes half a second, and few commands need it
+
     made = stats.bootstrap(
         (x,),
         statistic,

@@ -19,7 +19,7 @@ from knobs.training.batch.stacking import can_stack
 BATCH_SIZE = 10
 """Members of a full batch. More members save little and keep work from other workers."""
 
-LARGEST_DENSE = 1 << 15
+LARGEST_DENSE = 1 << 16
 """Entries of the largest dense weight for which one batched product beats one product per member."""
 
 LARGEST_LSTM = 1 << 10
