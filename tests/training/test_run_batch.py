@@ -98,17 +98,20 @@ OTHERS: list[dict[str, Value]] = [
     {"optimizer.kind": "sgd", "optimizer.momentum": 0.9},
     {"optimizer.kind": "adamw", "optimizer.lr": 0.01, "optimizer.weight_decay": 0.1},
     {"optimizer.kind": "rmsprop", "optimizer.lr": 0.01},
+    {"optimizer.kind": "adagrad", "optimizer.lr": 0.05},
 ]
 
 
 @pytest.mark.parametrize("base", OTHERS, ids=lambda base: str(base["optimizer.kind"]))
 def test_members_may_differ_in_more_than_their_seed(base: dict[str, Value], tmp_path: Path) -> None:
     config = toy_config().with_knobs({**base, "model.dropout": 0.1, "model.norm": "batch", "schedule.kind": "cosine"})
-    second = {"adamw": "optimizer.beta1", "sgd": "optimizer.momentum", "rmsprop": "optimizer.alpha"}
+    second = {"adamw": "beta1", "sgd": "momentum", "rmsprop": "alpha", "adagrad": "eps"}
     members = [
         config,
         config.with_knobs({"optimizer.lr": 0.3 * config.optimizer.lr, "optimizer.weight_decay": 0.02}),
-        config.with_knobs({second[config.optimizer.kind]: 0.5, "model.dropout": 0.4, "model.init": "orthogonal"}),
+        config.with_knobs(
+            {f"optimizer.{second[config.optimizer.kind]}": 0.5, "model.dropout": 0.4, "model.init": "orthogonal"}
+        ),
         config.with_knobs({"schedule.warmup_steps": 9, "training.label_smoothing": 0.2, "training.clip_norm": 0.1}),
         config.with_knobs({"training.keep": "last", "training.monitor": "loss", "seed": 3}),
         config.with_knobs({"training.early_stop": 1, "optimizer.lr": 3 * config.optimizer.lr}),
