@@ -93,7 +93,7 @@ class RunBatch(Learner):
             if member:
                 for group in optimizer.param_groups:
                     made[0].add_param_group(group)
-                made[0].state.update(optimizer.state)  # Adagrad's begins before the first step
+                made[0].state.update(optimizer.state)  # it may begin before the first step
         return made[0]
 
     def set_rate(self, step: int) -> None:
