@@ -32,8 +32,8 @@ class StackedRecurrent(nn.Module):
         for name, _parameter in first.named_parameters():
             stacked = torch.stack([cast("Tensor", getattr(layer, name)).detach() for layer in layers])
             self.register_parameter(name, nn.Parameter(stacked))
-        kind = first.mode
-        self.cell: Any = {"RNN_TANH": _Tanh, "RNN_RELU": _Relu, "GRU": _GRU, "LSTM": _LSTM}[kind]
+        self.cell: Any = {"GRU": _GRU, "LSTM": _LSTM}.get(first.mode, _Simple)
+        self.more = (first.mode == "RNN_RELU",) if self.cell is _Simple else ()
         self.directions = ("", "_reverse") if first.bidirectional else ("",)
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
@@ -50,7 +50,7 @@ class StackedRecurrent(nn.Module):
             by_time = by_time.flip(1)
         flat = by_time.reshape(members, steps * batch, features)
         gates = torch.baddbmm(bias.unsqueeze(1), flat, w.transpose(1, 2)).view(members, steps, batch, -1)
-        states: Tensor = self.cell.apply(gates, recurrent, recurrent_bias)
+        states: Tensor = self.cell.apply(gates, recurrent, recurrent_bias, *self.more)
         if suffix:
             states = states.flip(1)
         return states.transpose(1, 2)
@@ -72,71 +72,30 @@ def _weight_gradients(gates: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Simple(torch.autograd.Function):
-    """h = f(gates + W h + b), step by step."""
+    """h = tanh or relu of (gates + W h + b), step by step (Elman 1990)."""
 
     @staticmethod
-    def activate(x: Tensor) -> Tensor:
-        raise AssertionError
-
-    @staticmethod
-    def slope(gradient: Tensor, state: Tensor) -> Tensor:
-        raise AssertionError
-
-    @classmethod
-    def run(cls, ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
         members, steps, batch, width = gates.shape
         states = gates.new_zeros(members, steps + 1, batch, width)
         gates, turned = gates + bias[:, None, None], weight.transpose(1, 2)
         for step in range(steps):
-            states[:, step + 1] = cls.activate(torch.baddbmm(gates[:, step], states[:, step], turned))
+            now = torch.baddbmm(gates[:, step], states[:, step], turned)
+            states[:, step + 1] = now.relu_() if relu else now.tanh_()
         ctx.save_for_backward(weight, states)
+        ctx.relu = relu
         return states[:, 1:].clone()
 
-    @classmethod
-    def run_back(cls, ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         weight, states = ctx.saved_tensors
         back, ahead = torch.empty_like(states[:, 1:]), None
         for step in range(gradient.shape[1] - 1, -1, -1):
             total = gradient[:, step] if ahead is None else torch.baddbmm(gradient[:, step], ahead, weight)
-            ahead = cls.slope(total, states[:, step + 1])
+            state = states[:, step + 1]
+            ahead = threshold_backward(total, state, 0.0) if ctx.relu else tanh_backward(total, state)
             back[:, step] = ahead
-        return back, *_weight_gradients(back, states[:, :-1])
-
-
-class _Tanh(_Simple):
-    @staticmethod
-    def activate(x: Tensor) -> Tensor:
-        return x.tanh_()
-
-    @staticmethod
-    def slope(gradient: Tensor, state: Tensor) -> Tensor:
-        return tanh_backward(gradient, state)
-
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return _Tanh.run(ctx, gates, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Tanh.run_back(ctx, gradient)
-
-
-class _Relu(_Simple):
-    @staticmethod
-    def activate(x: Tensor) -> Tensor:
-        return x.relu_()
-
-    @staticmethod
-    def slope(gradient: Tensor, state: Tensor) -> Tensor:
-        return threshold_backward(gradient, state, 0.0)
-
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return _Relu.run(ctx, gates, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Relu.run_back(ctx, gradient)
+        return back, *_weight_gradients(back, states[:, :-1]), None
 
 
 class _GRU(torch.autograd.Function):
