@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from knobs import RunConfig
 
 MEMBERS = (5, 10)
-FEW, MANY = 40, 240
+FEW, MANY = 20, 120
 """Steps of a short and a long training; their difference excludes the start-up."""
 
 

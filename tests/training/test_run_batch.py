@@ -292,9 +292,10 @@ def test_a_stacked_model_gives_each_member_its_own_outputs(name: str, layout: st
         assert all(torch.allclose(mine[key], value) for key, value in network.state_dict().items())
 
 
-def test_large_networks_train_alone() -> None:
+def test_large_and_convolutional_networks_train_alone() -> None:
     assert batch_key(toy_config(data__batch_size=1 << 15), "cpu")  # of 8 features
     assert batch_key(toy_config(data__batch_size=(1 << 15) + 1), "cpu") == ""
+    assert batch_key(toy_config(model__kind="cnn", data__layout="image"), "cpu") == ""
     sequence = toy_config(model__kind="rnn", data__layout="sequence", model__cell="lstm", data__batch_size=32)
     assert batch_key(sequence.with_knobs({"model.width": 32}), "cpu")
     assert batch_key(sequence.with_knobs({"model.width": 33}), "cpu") == ""
