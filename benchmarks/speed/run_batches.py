@@ -150,13 +150,16 @@ def arms(config: RunConfig, cache: Path, device: str) -> dict[str, tuple[Callabl
 
 def main() -> None:
     """Measure every config on one thread; print JSON. This process does nothing else."""
-    import torch
-
     from knobs.devices import device_kind
-    from knobs.training.batch.rule import batch_key
 
     device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
     kind, clock = device_kind(device), time.process_time if device == "cpu" else time.perf_counter
+    os.environ.update(kind.device(0, "0").environment)  # as a worker's: cuBLAS must be deterministic
+
+    import torch
+
+    from knobs.training.batch.rule import batch_key
+
     torch.set_num_threads(1)
     kind.make_deterministic()
     found = []

@@ -39,11 +39,14 @@ def execution_of(batch: Sequence[RunConfig]) -> str:
 def recorded_batch(config: RunConfig, execution: str) -> tuple[RunConfig, ...]:
     """Return the members of the batch of a run with this config, as its recorded execution names them.
 
-    Empty for a run trained alone.
+    Empty for a run trained alone. Raise `BadInputError` if another version of knobs recorded it.
     """
     if not execution.startswith(BATCH):
         return ()
-    differing = json.loads(execution.removeprefix(BATCH))
+    try:
+        differing = json.loads(execution.removeprefix(BATCH))
+    except ValueError:
+        raise BadInputError(f"another version of knobs recorded a run as {execution!r}; use that version") from None
     values = zip(*differing.values(), strict=True)
     return tuple(config.with_knobs(dict(zip(differing, member, strict=True))) for member in values)
 

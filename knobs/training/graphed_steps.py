@@ -1,7 +1,7 @@
 """Optimizer steps as replays of one recorded step: the device gets one order per step instead of one per kernel.
 
 On a GPU a small network's step lasts as long as its kernels take to launch. A CUDA graph launches all of them at once.
-Not measured yet: `python -m benchmarks.speed --only gpu` on a machine with a GPU compares steps with and without it.
+Not measured yet: `python -m benchmarks.speed.run_batches cuda` compares steps with and without it.
 """
 
 from __future__ import annotations

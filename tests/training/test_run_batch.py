@@ -309,3 +309,5 @@ def test_membership_is_part_of_the_digest() -> None:
     assert len({config.digest("data", text) for text in texts}) == len(ways)
     for way, text in zip(ways, texts, strict=True):
         assert recorded_batch(config, text) == tuple(way)
+    with pytest.raises(BadInputError, match="another version of knobs recorded a run as 'batch of seeds 1,2'"):
+        recorded_batch(config, "batch of seeds 1,2")

@@ -90,7 +90,7 @@ class CellPlan:
         return self.hopeless or (self._seeds is not None and not self._seeds)
 
     def next(self) -> list[PlannedRun]:
-        """Return the next trial; after the last trial ended, the next seed or batch of seeds."""
+        """Return the next trial or batch of trials; after the last trial ended, the next seed or batch of seeds."""
         if self._seeds is None:
             return self.tuning.next()
         return self._seeds.pop(0) if self._seeds else []
