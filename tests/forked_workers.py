@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -83,7 +84,8 @@ def fork_workers(register: Path | None = None) -> None:
             if self.worker is None:
                 super().send_signal(sig)
             elif self.poll() is None:
-                os.kill(self.pid, sig)
+                with suppress(ProcessLookupError):  # it has ended since, and its keeper has not said so yet
+                    os.kill(self.pid, sig)
 
     subprocess.Popen = Popen  # type: ignore[misc]
 
