@@ -43,7 +43,6 @@ ablation = Ablation(
     nuisance=nuisance,
     metric="val/accuracy",
     direction="maximize",
-    seeds=10,
     claims=(
         Beats(
             text="tanh beats sigmoid at 6 and 16 layers",

@@ -104,7 +104,6 @@ ablation = Ablation(
     metric="val/loss",
     direction="minimize",
     shown="test/accuracy",
-    seeds=10,
     first_seed=3000,
     claims=(
         *(

@@ -63,6 +63,8 @@ ablation = Ablation(
     metric="val/loss",
     direction="minimize",
     shown="derived/bits",
+    repetitions=1,
+    seeds=5,
     derived=(
         Derived(
             name="bits", text="Bits a character on the test split: its loss by ln 2.", of=bits, lower_is_better=True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from math import log10, nan
-from typing import TYPE_CHECKING
 
 from datamodules.digits import Digits
 from experiments._gradients import largest_difference
@@ -26,9 +25,6 @@ from models.mlp import MLP
 from optimizers.sgd import SGD
 from schedules.constant import Constant
 
-if TYPE_CHECKING:
-    import optuna
-
 NETWORKS = {
     "mlp": "an MLP of any activation",
     "resnet": "a residual network of any activation, and its plain twin",
@@ -41,12 +37,6 @@ def log_ratio(config: RunConfig, run: RecordedValues) -> float:
     del config
     first, last = (run.curves[f"grad_norm/{layer}"][0][1] for layer in ("first", "last"))
     return log10(first / last) if first > 0 and last > 0 else nan
-
-
-def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Tune nothing, because the gradient is measured before any learning."""
-    del trial
-    return baseline
 
 
 ablation = Ablation(
@@ -72,7 +62,6 @@ ablation = Ablation(
         Factor("init", {"matched": {}, "default": {"model.init": "default"}}),
         Factor.of("model.depth", [1, 4, 8, 16]),
     ),
-    nuisance=nuisance,
     metric="val/loss",
     direction="minimize",
     shown="derived/log_ratio",
@@ -84,7 +73,7 @@ ablation = Ablation(
             of=log_ratio,
         ),
     ),
-    trials=1,
+    repetitions=1,
     seeds=10,
     claims=(
         *(
@@ -146,7 +135,7 @@ ablation = Ablation(
             source="the greatest slope of a sigmoid, 1/4, to the power of 16",
         ),
     ),
-    quick=Quick(trials=1, seeds=5, steps=1.0, levels={"model.depth": ["1", "4", "16"]}),
+    quick=Quick(seeds=5, steps=1.0, levels={"model.depth": ["1", "4", "16"]}),
     caveats=(
         "Nothing is tuned and nothing is trained: every run is the gradient of one batch of 256 digits at the initial "
         "weights. Matched: Xavier for sigmoid and tanh, Kaiming for relu.",

@@ -119,7 +119,6 @@ ablation = Ablation(
         ),
     ),
     trials=16,
-    seeds=10,
     first_seed=2000,
     claims=(
         Trend(

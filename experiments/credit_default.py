@@ -48,7 +48,6 @@ ablation = Ablation(
     nuisance=nuisance,
     metric="val/auroc",
     direction="maximize",
-    seeds=10,
     claims=(
         *(
             Matches(

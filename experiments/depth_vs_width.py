@@ -44,7 +44,6 @@ ablation = Ablation(
     metric="val/accuracy",
     direction="maximize",
     trials=16,
-    seeds=10,
     first_seed=3000,
     claims=(
         Beats(

@@ -46,7 +46,6 @@ ablation = Ablation(
     nuisance=nuisance,
     metric="val/accuracy",
     direction="maximize",
-    seeds=10,
     claims=(
         Beats(
             text=f"trained to the end, {PEAK} units do worse than 16",

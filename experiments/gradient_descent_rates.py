@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from math import nan, sqrt
-from typing import TYPE_CHECKING
 
 from datamodules.quadratic import Quadratic
 from knobs import Ablation, Beats, Derived, Factor, Matches, Quick, RecordedValues, Reference, RunConfig, Training
 from models.mlp import MLP
 from optimizers.sgd import SGD
 from schedules.constant import Constant
-
-if TYPE_CHECKING:
-    import optuna
 
 STEPS = {10: 400, 100: 1500, 1000: 4000}
 """Steps by kappa: enough that only the slowest curvature's error is left, too few for it to underflow."""
@@ -52,12 +48,6 @@ def double_root_rate(config: RunConfig, run: RecordedValues) -> float:
     return rate(config, RecordedValues(curves={"val/rmse": per_step}, values=run.values))
 
 
-def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Tune nothing, because the theory gives rate and momentum."""
-    del trial
-    return baseline
-
-
 ablation = Ablation(
     question="How fast does gradient descent go, and how much faster with momentum?",
     claim="On a quadratic of condition kappa an optimally set step multiplies the error by (kappa - 1) / (kappa + 1), "
@@ -76,7 +66,6 @@ ablation = Ablation(
             {"gradient descent": {"optimizer.lr": 0.5, "optimizer.momentum": 0.0}, "heavy ball": {}},
         ),
     ),
-    nuisance=nuisance,
     metric="val/rmse",
     direction="minimize",
     shown="derived/rate",
@@ -95,7 +84,7 @@ ablation = Ablation(
             lower_is_better=True,
         ),
     ),
-    trials=1,
+    repetitions=1,
     seeds=10,
     claims=(
         *(
@@ -146,7 +135,7 @@ ablation = Ablation(
             source="(kappa - 1) / (kappa + 1), at lr = 2 / (greatest + smallest curvature)",
         ),
     ),
-    quick=Quick(trials=1, seeds=5, steps=1.0),
+    quick=Quick(seeds=5, steps=1.0),
     caveats=(
         "Nothing is tuned and nothing is random but the initial weights: the theory gives each cell's learning rate "
         "and momentum, and all samples are in every batch.",

@@ -49,6 +49,7 @@ ablation = Ablation(
     nuisance=nuisance,
     metric="val/accuracy",
     direction="maximize",
+    repetitions=1,
     seeds=10,
     claims=(
         *(

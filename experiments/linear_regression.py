@@ -29,7 +29,6 @@ from schedules.constant import Constant
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import optuna
 
 FEATURES, NOISE, STEPS = 20, 0.5, 28_000
 RATES = (0.0003, 0.00125, 0.005)
@@ -73,12 +72,6 @@ def published() -> float:
     x, y = load_diabetes(return_X_y=True)
     left = y[:, None] - predict(x, least_squares(x, y[:, None]))
     return float(1.0 - left.var() / y.var())
-
-
-def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Tune nothing, because the claims are about given rates."""
-    del trial
-    return baseline
 
 
 def possible(levels: Mapping[str, str]) -> bool:
@@ -132,7 +125,6 @@ ablation = Ablation(
         ),
     ),
     where=possible,
-    nuisance=nuisance,
     metric="val/rmse",
     direction="minimize",
     derived=(
@@ -142,7 +134,7 @@ ablation = Ablation(
             of=floor_ratio,
         ),
     ),
-    trials=1,
+    repetitions=1,
     seeds=10,
     claims=(
         *(
@@ -202,7 +194,6 @@ ablation = Ablation(
         for lr in RATES
     ),
     quick=Quick(
-        trials=1,
         seeds=5,
         steps=0.25,
         levels={"method": [f"floor {RATES[1]:g}", f"floor {RATES[2]:g}", "inverse time", "averaged", "full batch"]},

@@ -1,7 +1,5 @@
 """Does a learning-rate schedule help? Constant against decay at four peak rates, an MLP on MNIST-1D with plain SGD."""
 
-import optuna
-
 from datamodules.mnist1d import MNIST1D
 from knobs import Ablation, Beats, Factor, Quick, RunConfig, Training
 from models.mlp import MLP
@@ -15,12 +13,6 @@ BASELINE = RunConfig(
     schedule=Constant(),
     training=Training(max_steps=1050, val_every=105, keep="last"),
 )
-
-
-def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
-    """Tune nothing, because the peak rate is a factor."""
-    del trial
-    return baseline
 
 
 ablation = Ablation(
@@ -40,8 +32,7 @@ ablation = Ablation(
         ),
         Factor.of("optimizer.lr", [0.1, 0.316, 1.0, 1.78]),
     ),
-    nuisance=nuisance,
-    trials=1,
+    repetitions=1,
     metric="val/accuracy",
     direction="maximize",
     seeds=20,
@@ -77,7 +68,6 @@ ablation = Ablation(
         ),
     ),
     quick=Quick(
-        trials=1,
         seeds=10,
         levels={"schedule": ["constant", "step", "cosine"], "optimizer.lr": ["0.1", "1.78"]},
         steps=1.0,

@@ -109,7 +109,6 @@ ablation = Ablation(
     nuisance=nuisance,
     metric="val/r2",
     direction="maximize",
-    seeds=20,
     first_seed=4000,
     claims=(
         Computed(text="AR(5) has a test R2 of 0.412891", value=r2, expected=0.412891, within=1e-6),

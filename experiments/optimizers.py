@@ -73,7 +73,6 @@ ablation = Ablation(
     metric="val/loss",
     direction="minimize",
     trials=16,
-    seeds=10,
     first_seed=3000,
     claims=(
         Beats(

@@ -48,7 +48,6 @@ ablation = Ablation(
     nuisance=nuisance,
     metric="val/loss",
     direction="minimize",
-    seeds=10,
     first_seed=2000,
     claims=(
         Matches(

@@ -49,7 +49,6 @@ ablation = Ablation(
     nuisance=nuisance,
     metric="val/accuracy",
     direction="maximize",
-    seeds=10,
     claims=(
         Beats(
             text="on digits, residual beats plain at 32 blocks",

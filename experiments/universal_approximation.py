@@ -102,7 +102,6 @@ ablation = Ablation(
             lower_is_better=True,
         ),
     ),
-    seeds=10,
     claims=(
         *(
             Trend(

@@ -39,6 +39,7 @@ ablation = Ablation(
     metric="val/accuracy",
     direction="maximize",
     trials=2,
+    repetitions=1,
     seeds=3,
     claims=(
         Trend(text="accuracy rises with width", metric="test/accuracy", factor="model.width", way="rises"),
@@ -71,6 +72,7 @@ ablation = Ablation(
     metric="val/accuracy",
     direction="maximize",
     trials=1,
+    repetitions=1,
     seeds=2,
     claims=(
         Beats(
@@ -110,6 +112,7 @@ ablation = Ablation(
     metric="val/accuracy",
     direction="maximize",
     trials=3,
+    repetitions=1,
     seeds=2,
     claims=(),
     references=(

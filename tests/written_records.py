@@ -91,6 +91,7 @@ def an_ablation(**changes: Any) -> Ablation:
         "nuisance": rate,
         "metric": "val/accuracy",
         "direction": "maximize",
+        "repetitions": 1,
         "trials": 1,
         "seeds": 2,
         "claims": (Beats(text="wide wins", metric="test/accuracy", better=wide, worse=narrow),),
@@ -130,6 +131,7 @@ def record_ablation(
     parent = start_ablation(tracker, name, ablation, fresh=fresh)
     plan = AblationPlan(name, ablation, tracker, "cpu")
     plan.open(parent, fresh=fresh)
+    plan.extend(ablation.repetitions)
     Driver(tracker, pool or MemoryPool(), QuietDisplay(), fresh=fresh).run(plan)
     close_ablation(tracker, plan, parent, StateName.FINISHED)
     record_references(tracker, name, ablation, parent)

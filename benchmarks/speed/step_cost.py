@@ -37,7 +37,7 @@ ablation = Ablation(
     baseline=RunConfig(model=MLP(depth=2, width=100), data=MNIST1D(), optimizer=AdamW(lr=3e-3, weight_decay=0.01),
                        schedule=Cosine(), training=Training(max_steps=int(os.environ["BENCH_STEPS"]), val_every=35)),
     factors=(Factor.of("model.activation", ["relu", "leaky_relu"]),),
-    nuisance=nuisance, metric="val/accuracy", direction="maximize", trials=1, seeds={seeds},
+    nuisance=nuisance, metric="val/accuracy", direction="maximize", trials=1, repetitions=1, seeds={seeds},
 )
 '''
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knobs.ablation.ablation import Ablation
+from knobs.ablation.ablation import LOOK_EVERY, Ablation
 from knobs.ablation.cell_values import Levels, UndecidableError, Values, is_selected
 from knobs.ablation.claims import Beats, Claim, Computed, Exceeds, Matches, NoDifference, NumberClaim, Trend
 from knobs.ablation.factors import Cell, Derived, Factor, Quick, RecordedValues, Reference
@@ -12,6 +12,7 @@ from knobs.ablation.verdicts import ClaimVerdict, decide_claims
 
 __all__ = [
     "DERIVED",
+    "LOOK_EVERY",
     "Ablation",
     "Beats",
     "Cell",

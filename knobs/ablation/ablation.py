@@ -1,7 +1,9 @@
-"""An ablation: one question, its cells, and the claims that the recorded seeds decide.
+"""An ablation: one question, its cells, and the claims that its repetitions decide.
 
 The words are the tuning playbook's: *scientific* knobs are the factors, *nuisance* knobs are re-tuned in every cell
-with an equal budget, the rest is *fixed* and listed as a caveat.
+with an equal budget, the rest is *fixed* and listed as a caveat. A repetition does everything that is random once more:
+other draws of the nuisance knobs, another seed in tuning, fresh seeds with the winner. All cells have the same draws
+and seeds in a repetition, so comparisons are paired.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from optuna.trial import BaseTrial
+
 from knobs.ablation.claims import Beats, Claim, Exceeds
 from knobs.ablation.factors import Cell, Derived, Factor, Quick, Reference
 from knobs.ablation.matching import Match, match_config
@@ -18,6 +22,12 @@ from knobs.ablation.names import check_metric
 from knobs.config import RunConfig, Value
 from knobs.errors import BadInputError, nearest
 from knobs.search import Direction, Space, SpaceProbe, Study, check_goal, make_pruner
+
+LOOK_EVERY = 5
+"""Repetitions between two looks. Those of one interval train together."""
+
+SEEDS_APART = 100
+"""From the first fresh seed of a repetition to that of the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +39,11 @@ class Ablation:
     """The expected result in a sentence, written before it runs."""
     baseline: RunConfig
     factors: tuple[Factor, ...]
-    nuisance: Space
-    """The space over which every cell is tuned: `(trial, cell's config) -> RunConfig`, with Optuna's suggest calls."""
+    nuisance: Space | None = None
+    """The space over which every cell is tuned: `(trial, cell's config) -> RunConfig`, with Optuna's suggest calls.
+
+    If it is None, or suggests nothing in a cell, the cell is not tuned: its fresh seeds train its own config.
+    """
     claims: tuple[Claim, ...] = ()
     references: tuple[Reference, ...] = ()
     metric: str
@@ -40,11 +53,18 @@ class Ablation:
     """The metric of tables and figures: `train/loss`, `derived/<name>`, ... If empty: tuning's, on the test split."""
     derived: tuple[Derived, ...] = ()
     """Numbers that are computed from every seed's records."""
+    repetitions: int = 10
+    """How often a cell is tuned and evaluated. If it is 1, seeds decide the claims, for this one tuning."""
     trials: int = 8
-    """Nuisance trials of every cell."""
-    seeds: int = 5
-    """Fresh seeds of every cell; all cells have the same."""
+    """Nuisance trials in every repetition of a cell."""
+    seeds: int = 2
+    """Fresh seeds that train the winner of a repetition; their mean is the repetition's value."""
+    looks: tuple[int, ...] = ()
+    """Numbers of repetitions after which claims are decided, and the ablation ends if all are. Empty: at the end."""
     first_seed: int = 1000
+    """Repetition r evaluates the seeds `first_seed + 100 r`, and so on."""
+    sampler: str = "qmc"
+    """By default quasi-random: no trial has to wait for another, and no cell is searched better by luck."""
     design: Literal["crossed", "one_at_a_time"] = "crossed"
     """Every combination of levels, or the baseline's levels with one factor changed at a time."""
     where: Callable[[Mapping[str, str]], bool] | None = None
@@ -71,10 +91,7 @@ class Ablation:
                     hint = nearest(unknown[0], knobs)
                     raise BadInputError(f"level {level} of factor {factor.name}: {unknown[0]} is no knob{hint}")
         check_goal(self.metric, self.direction, self.baseline.data.spec())
-        if self.trials < 1 or self.seeds < 1:
-            raise BadInputError("an ablation needs at least 1 trial and 1 seed a cell")
-        if self.claims and self.seeds < 2:
-            raise BadInputError(f"{self.seeds} seed cannot decide a claim: a test needs at least 2")
+        self._check_size()
         make_pruner(self.pruner, self.baseline)
         self._check_metrics()
         cells = self.cells()
@@ -84,6 +101,19 @@ class Ablation:
             raise BadInputError("two cells have the same name: the levels' names, joined by blanks, must differ")
         for claim in self.claims:
             claim.check({factor.name: list(factor.levels) for factor in self.factors})
+
+    def _check_size(self) -> None:
+        """Raise `BadInputError` if repetitions, trials, seeds or looks do not fit each other."""
+        if min(self.trials, self.seeds, self.repetitions) < 1:
+            raise BadInputError("an ablation needs at least 1 repetition, 1 trial and 1 seed in each")
+        if self.seeds > SEEDS_APART and self.repetitions > 1:
+            raise BadInputError(f"seeds = {self.seeds}: a repetition has at most {SEEDS_APART}")
+        if self.looks and self.looks != tuple(range(LOOK_EVERY, self.looks[-1] + 1, LOOK_EVERY)):
+            raise BadInputError(f"looks = {self.looks}: one after every {LOOK_EVERY} repetitions, from the first on")
+        if self.looks and self.looks[-1] != self.repetitions:
+            raise BadInputError(f"looks = {self.looks}: the last must be after all {self.repetitions} repetitions")
+        if self.claims and max(self.repetitions, self.seeds) < 2:
+            raise BadInputError(f"1 {self.unit} cannot decide a claim: a test needs at least 2")
 
     def _check_tuned(self, cell: Cell) -> None:
         """Raise `BadInputError` if tuning could change a cell's budget or undo a level."""
@@ -129,23 +159,51 @@ class Ablation:
             raise BadInputError("no cell is left: `where` refuses every combination")
         return [Cell(levels, self._config(levels)) for levels in kept]
 
-    def study(self, cell: Cell) -> Study:
-        """Return the study that tunes one cell. Budget, seed and space are the same in all cells."""
+    @property
+    def unit(self) -> str:
+        """What decides the claims, in a word: the rows of every test."""
+        return "repetition" if self.repetitions > 1 else "seed"
+
+    @property
+    def space(self) -> Space:
+        """The nuisance space; without one, the space that suggests nothing."""
+        return self.nuisance or _nothing_tuned
+
+    def study(self, cell: Cell, repetition: int = 0) -> Study:
+        """Return the study that tunes one cell in a repetition. Budget, seeds and draws are the same in all cells.
+
+        No trial is the baseline: its nuisance knobs may suit one cell better than the others.
+        """
         return Study(
-            baseline=cell.config,
-            space=self.nuisance,
+            baseline=cell.config.with_knobs({"seed": cell.config.seed + repetition}),
+            space=self.space,
             metric=self.metric,
             direction=self.direction,
             trials=self.trials,
-            seed=0,
+            seed=repetition,
             feedback_lag=self.feedback_lag,
+            sampler=self.sampler,
             pruner=self.pruner,
+            baseline_first=False,
         )
+
+    def evaluation_seeds(self, repetition: int) -> list[int]:
+        """Return the fresh seeds of a repetition."""
+        first = self.first_seed + SEEDS_APART * repetition
+        return list(range(first, first + self.seeds))
+
+    def trials_of(self, cell: Cell) -> int:
+        """Return the number of trials in a repetition of a cell: 0 if nothing is tuned in it."""
+        return self.trials if self.nuisance_knobs(cell) else 0
+
+    def runs_of(self, cell: Cell) -> int:
+        """Return the number of trainings of a cell."""
+        return self.repetitions * (self.trials_of(cell) + self.seeds)
 
     def nuisance_knobs(self, cell: Cell) -> set[str]:
         """Return the knobs that the nuisance space tunes in this cell."""
         probe = SpaceProbe(cell.config.knobs())
-        self.nuisance(probe, cell.config)
+        self.space(probe, cell.config)
         return set(probe.seen)
 
     def fixed(self) -> dict[str, Value]:
@@ -173,6 +231,8 @@ class Ablation:
             self,
             baseline=self.baseline.with_knobs({"training.max_steps": steps}),
             factors=factors,
+            repetitions=self.quick.repetitions,
+            looks=(),
             trials=self.quick.trials,
             seeds=self.quick.seeds,
             claims=tuple(claim for claim in self.claims if claim.can_be_tested(kept)),
@@ -187,6 +247,12 @@ class Ablation:
         except BadInputError as error:
             raise BadInputError(f"cell {' '.join(levels.values())}: {error}") from None
         return config if self.match is None else match_config(config, self.match)
+
+
+def _nothing_tuned(trial: BaseTrial, baseline: RunConfig) -> RunConfig:
+    """The nuisance space of an ablation that has none."""
+    del trial
+    return baseline
 
 
 def _of_new_kind(knob: str, changes: Mapping[str, Value]) -> bool:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-Levels = Mapping[str, str | Sequence[str]]
-"""A selection of cells: a level or several by factor. Every level of a factor that is not named is selected."""
+from knobs.ablation.factors import level_text
+
+Levels = Mapping[str, Any]
+"""A selection of cells: by factor a level or several, by name or value. Every level of other factors is selected."""
 
 Values = Mapping[tuple[tuple[str, str], ...], Mapping[int, float]]
 """One metric: its value by seed, by cell. A cell is its sorted (factor, level) pairs."""
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+def named_levels(levels: Levels) -> dict[str, str | list[str]]:
+    """Return a selection with the names of levels: `{"model.depth": [4, 16]}` selects the levels "4" and "16"."""
+    return {
+        factor: [level_text(one) for one in wanted] if isinstance(wanted, list | tuple) else level_text(wanted)
+        for factor, wanted in levels.items()
+    }
 
 
 class UndecidableError(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -17,6 +17,7 @@ from knobs.ablation.cell_values import (
     cell_table,
     common_seeds,
     is_selected,
+    named_levels,
     paired_values,
     select_cells,
 )
@@ -59,6 +60,12 @@ class _Claim:
     """`test/accuracy`, `train/loss`, ...: read at the checkpoint that validation chose."""
     where: Levels = field(default_factory=dict)
     """The cells that it is about; all cells if empty."""
+
+    def __post_init__(self) -> None:
+        for field_ in fields(self):
+            value = getattr(self, field_.name)
+            if isinstance(value, Mapping):
+                object.__setattr__(self, field_.name, named_levels(value))
 
     def selections(self) -> list[Levels]:
         """Return the cells that it is about, as one or more selections by levels."""

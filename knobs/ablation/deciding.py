@@ -13,9 +13,10 @@ from knobs.ablation.verdicts import ClaimVerdict, decide_claims
 from knobs.errors import BadInputError
 
 EFFECT = 1e6
-"""The invented effects, in standard deviations over seeds."""
+"""The invented effects, in standard deviations over repetitions."""
 
-MOST_SEEDS = 40
+MOST = 40
+"""Repetitions, or seeds, up to which a sufficient number is looked for."""
 
 DRAWS, CLEAR = 25, 1e-4
 """Draws of the noise that are tried, and the p that needs no further one."""
@@ -27,15 +28,16 @@ def check_decidable(ablation: Ablation) -> None:
     Either no cells fit what it compares, or even the smallest p that this number of seeds allows exceeds what Holm's
     correction leaves to it.
     """
-    undecided = undecidable(ablation.claims, ablation, ablation.seeds)
+    units, unit = max(ablation.repetitions, ablation.seeds if ablation.repetitions == 1 else 0), ablation.unit
+    undecided = undecidable(ablation.claims, ablation, units)
     if not undecided:
         return
     claim, why, by_seeds = undecided[0]
     if not by_seeds:
         raise BadInputError(f"claim {claim.text!r} cannot be decided: {why}")
-    enough = next((n for n in range(ablation.seeds + 1, MOST_SEEDS) if not undecidable([claim], ablation, n)), None)
-    hint = f"; from {enough} seeds on it can be (Ablation.seeds or --seeds)" if enough else ""
-    raise BadInputError(f"claim {claim.text!r} cannot be decided by {ablation.seeds} seeds: {why}{hint}")
+    enough = next((n for n in range(units + 1, MOST) if not undecidable([claim], ablation, n)), None)
+    hint = f"; from {enough} {unit}s on it can be (Ablation.{unit}s or --{unit}s)" if enough else ""
+    raise BadInputError(f"claim {claim.text!r} cannot be decided by {units} {unit}s: {why}{hint}")
 
 
 def undecidable(claims: Sequence[Claim], ablation: Ablation, seeds: int) -> list[tuple[Claim, str, bool]]:

@@ -26,7 +26,7 @@ class Factor:
     @classmethod
     def of(cls, knob: str, values: Sequence[Value]) -> Factor:
         """Return the factor of one knob with these values. It is ordered if they are numbers."""
-        levels = {_text(value): {knob: value} for value in values}
+        levels = {level_text(value): {knob: value} for value in values}
         if len(levels) < len(values):
             raise BadInputError(f"factor {knob}: two of its levels have the same name; there is: {', '.join(levels)}")
         return cls(knob, levels)
@@ -51,8 +51,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The levels in the order of the factors: `plain 16`."""
-        return " ".join(self.levels.values())
+        """The levels in the order of the factors: `plain, depth 16`."""
+        return ", ".join(level_name(factor, level) for factor, level in self.levels.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,7 @@ class Reference:
 class Quick:
     """The smaller preset of `--quick`, which is recorded under a name of its own."""
 
+    repetitions: int = 1
     trials: int = 3
     seeds: int = 3
     steps: float = 0.5
@@ -109,5 +110,12 @@ class Derived:
         return DERIVED + self.name
 
 
-def _text(value: Value) -> str:
+def level_name(factor: str, level: str) -> str:
+    """Return a level as names of cells show it: a number, or a yes or no, with its factor's last word."""
+    says_itself = any(c.isalpha() for c in level) and level not in ("True", "False", "None")
+    return level if says_itself else f"{factor.rpartition('.')[2]} {level}"
+
+
+def level_text(value: Value) -> str:
+    """Return the name of the level that sets a knob to this value."""
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,8 +11,14 @@ from knobs.commands.arguments import Parser, add_launch_arguments
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of `knobs ablate`."""
     parser.add_argument("name", metavar="NAME", help="a file in experiments/")
-    parser.add_count("--seeds", help="fresh seeds of every cell")
-    parser.add_count("--trials", help="tuning trials of every cell")
+    parser.add_count("--repetitions", help="how often every cell is tuned and evaluated")
+    parser.add_count("--trials", help="tuning trials in every repetition of a cell")
+    parser.add_count("--seeds", help="fresh seeds in every repetition of a cell")
+    parser.add_argument(
+        "--until-decided",
+        action="store_true",
+        help="look at the claims after every 5 repetitions, and end if all are decided or after 20 (or --repetitions)",
+    )
     parser.add_argument("--quick", action="store_true", help="use the smaller preset; recorded as NAME-quick")
     parser.add_argument("--dry-run", action="store_true", help="print cells, trials, seeds and the expected time")
     add_launch_arguments(parser)
@@ -24,17 +30,18 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
     discover.find_file(options.name)
     from knobs.launch.session import session
 
-    size = {"seeds": options.seeds, "trials": options.trials, "quick": options.quick}
+    names = ("repetitions", "trials", "seeds", "until_decided", "quick")
+    size = {name: getattr(options, name) for name in names}
     if options.dry_run:
         from knobs.devices import parse_devices
-        from knobs.launch.ablate import load_ablation
+        from knobs.launch.ablate import Size, load_ablation
         from knobs.launch.dry_run import print_dry_run
 
         discover.activate(discover.project_root())
-        name, ablation = load_ablation(options.name, **size)
+        name, ablation = load_ablation(options.name, Size(**size))
         print_dry_run(name, ablation, len(parse_devices(options.devices, options.per_device)))
         return
     with session(options.devices, options.per_device, storage=options.storage, fresh=options.fresh) as opened:
-        from knobs.launch.ablate import launch_ablation  # takes seconds, in which the workers start
+        from knobs.launch.ablate import Size, launch_ablation  # takes seconds, in which the workers start
 
-        launch_ablation(opened, options.name, **size)
+        launch_ablation(opened, options.name, Size(**size))

@@ -54,18 +54,18 @@ def close_ablation(tracker: Tracker, plan: AblationPlan, parent: str, state: str
     """Write each cell's budget and how its runs ended, and the sums to the ablation's run."""
     cells = list(plan.cells.values())
     for cell in cells:
-        if not cell.tuning.opened:
+        if not cell.opened:
             if cell.run:
                 tracker.end(cell.run, STATES[StateName.INTERRUPTED].mlflow, {Tag.STATE: StateName.INTERRUPTED})
             continue
         budget = {
-            Metric.BUDGET_TRIALS: float(cell.tuning.budget(plan.ablation.trials)),
+            Metric.BUDGET_TRIALS: float(cell.budget()),
             Metric.BUDGET_STEPS: float(cell.cell.config.training.max_steps),
         }
         tracker.summary(cell.run, {**_count_ends([cell]), **budget})
         cell_state = _cell_state(cell)
         tracker.end(cell.run, STATES[cell_state].mlflow, {Tag.STATE: cell_state})
-    if all(cell.tuning.opened for cell in cells):
+    if all(cell.opened for cell in cells):
         runs = {Metric.RUNS_DONE: float(plan.total - plan.left), Metric.RUNS_LEFT: float(plan.left)}
         done = {Metric.CELLS: float(len(cells)), Metric.CELLS_DONE: float(sum(cell.left == 0 for cell in cells))}
         tracker.summary(parent, {**runs, **done, **_count_ends(cells)})
@@ -76,7 +76,7 @@ def _count_ends(cells: Sequence[CellPlan]) -> dict[str, float]:
     """Return how many trials and seeds ended, in all and by state. Every state is there: a count may fall back to 0."""
     trials, seeds = Counter[str](), Counter[str]()
     for cell in cells:
-        trials.update(cell.tuning.counts)
+        trials.update(cell.trial_counts())
         seeds.update(cell.ended_seeds.values())
     found: dict[str, float] = {}
     for prefix, counts in ((Metric.TRIALS, trials), (Metric.SEEDS, seeds)):
@@ -95,10 +95,10 @@ def _cell_state(cell: CellPlan) -> str:
     return StateName.FINISHED
 
 
-def decide_and_record(tracker: Tracker, name: str, ablation: Ablation, parent: str) -> None:
-    """Record derived numbers, decide the claims from the recorded seeds, and write the verdicts."""
-    _record_derived(tracker, ablation, _read(tracker, name, parent))
-    recorded = _read(tracker, name, parent)
+def decide_and_record(tracker: Tracker, name: str, ablation: Ablation, parent: str) -> RecordedAblation:
+    """Record derived numbers, decide the claims from what is recorded, write the verdicts, and return the record."""
+    _record_derived(tracker, ablation, read_ablation(tracker, name, parent))
+    recorded = read_ablation(tracker, name, parent)
     finished = {cell.name: [seed for seed in cell.seeds if seed.finished] for cell in recorded.cells}
     evidence = short_hash({cell: [seed.row.id for seed in seeds] for cell, seeds in finished.items()})
     used = {cell: [seed.row.seed for seed in seeds] for cell, seeds in finished.items()}
@@ -107,6 +107,7 @@ def decide_and_record(tracker: Tracker, name: str, ablation: Ablation, parent: s
     verdicts = [RecordedVerdict.of(decided, look=looks) for decided in recorded.decide()]
     tracker.upload_texts(parent, {Artifact.VERDICTS: verdicts_to_json(verdicts)})
     tracker.tag(parent, {Tag.VERDICTS: count_verdicts(verdicts)})
+    return recorded
 
 
 def _record_derived(tracker: Tracker, ablation: Ablation, recorded: RecordedAblation) -> None:
@@ -142,7 +143,8 @@ def record_references(tracker: Tracker, name: str, ablation: Ablation, parent: s
         tracker.end(run, STATES[StateName.FINISHED].mlflow, {Tag.STATE: StateName.FINISHED})
 
 
-def _read(tracker: Tracker, name: str, parent: str) -> RecordedAblation:
+def read_ablation(tracker: Tracker, name: str, parent: str) -> RecordedAblation:
+    """Return what is recorded of an ablation."""
     recorded = recorded_under(tracker, name, tracker.get(parent))
     assert isinstance(recorded, RecordedAblation)
     return recorded

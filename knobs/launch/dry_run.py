@@ -14,19 +14,20 @@ TIMED_STEPS = 8
 def print_dry_run(name: str, ablation: Ablation, workers: int) -> None:
     """Print the cells with their numbers of trials, seeds and steps, and about how long they take."""
     cells = ablation.cells()
-    runs = len(cells) * (ablation.trials + ablation.seeds)
+    runs = sum(ablation.runs_of(cell) for cell in cells)
     say(f"{name}: {ablation.question}")
     nuisance = sorted({knob for cell in cells for knob in ablation.nuisance_knobs(cell)})
     say(f"tuned in every cell: {', '.join(nuisance)}")
     table = plain_table()
-    for title in ("cell", "parameters", "trials", "seeds", "steps", "about"):
+    for title in ("cell", "parameters", "repetitions", "trials", "seeds", "steps", "about"):
         table.add_column(title, justify="left" if title == "cell" else "right")
     total = 0.0
     for cell in cells:
-        seconds = seconds_per_step(cell) * cell.config.training.max_steps * (ablation.trials + ablation.seeds)
+        seconds = seconds_per_step(cell) * cell.config.training.max_steps * ablation.runs_of(cell)
         total += seconds
         size = network_size(cell.config, "parameters")
-        counts = (str(ablation.trials), str(ablation.seeds), str(cell.config.training.max_steps))
+        sizes = (ablation.repetitions, ablation.trials_of(cell), ablation.seeds, cell.config.training.max_steps)
+        counts = tuple(map(str, sizes))
         table.add_row(cell.name, str(size), *counts, _duration(seconds))
     console().print(table)
     count = f"{workers} worker{'' if workers == 1 else 's'}"

@@ -40,7 +40,7 @@ def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDe
             CellDefinition(
                 name=c.name,
                 levels=dict(c.levels),
-                space=ranges_at(ablation.nuisance, c.config),
+                space=ranges_at(ablation.space, c.config),
                 config=c.config.hash(),
             )
             for c in cells
@@ -56,10 +56,13 @@ def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDe
             DerivedDefinition(name=d.metric, text=d.text, code=function_hash(d.of), lower_is_better=d.lower_is_better)
             for d in ablation.derived
         ),
+        repetitions=ablation.repetitions,
         trials=ablation.trials,
         seeds=ablation.seeds,
+        looks=ablation.looks,
         first_seed=ablation.first_seed,
-        space_code=function_hash(ablation.nuisance),
+        sampler=ablation.sampler,
+        space_code=function_hash(ablation.space),
         steps=ablation.baseline.training.max_steps,
         design=ablation.design,
         match=None if ablation.match is None else MatchDefinition(**asdict(ablation.match)),

@@ -24,7 +24,7 @@ from knobs.record.schema import Kind, Tag, on_test
 from knobs.record.stores.rows import Row
 from knobs.search import Direction
 
-VERSION = 4
+VERSION = 5
 
 CLAIMS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Beats, NoDifference, Trend, Matches, Exceeds, Computed)}
 """The kinds of claims that a report can decide again."""
@@ -119,9 +119,15 @@ class AblationDefinition:
     shown: str
     """The metric of tables and figures."""
     derived: tuple[DerivedDefinition, ...]
+    repetitions: int
     trials: int
+    """In each repetition of a cell that is tuned."""
     seeds: int
+    """In each repetition."""
+    looks: tuple[int, ...]
+    """Numbers of repetitions after which the claims were to be decided; empty: at the end only."""
     first_seed: int
+    sampler: str
     steps: int
     space_code: str
     """Hash of the function that is the nuisance space."""
@@ -132,6 +138,11 @@ class AblationDefinition:
     fixed: dict[str, Any]
     caveats: tuple[str, ...]
     quick: bool
+
+    @property
+    def unit(self) -> str:
+        """The rows of every test, in a word."""
+        return "repetition" if self.repetitions > 1 else "seed"
 
     @property
     def levels(self) -> dict[str, list[str]]:
@@ -201,7 +212,7 @@ def partial_definition(name: str, parent: Row, cells: Sequence[Row]) -> Definiti
         name=name, question="", claim="", claims=(), factors=factors,
         cells=tuple(CellDefinition(name=cell, levels=levels, space={}) for cell, levels in found.items()),
         baseline=next(iter(found), ""), references=(), metric=metric, direction=direction, shown=on_test(metric),
-        derived=(), trials=10**9, seeds=0, first_seed=0, steps=0,
+        derived=(), repetitions=10**9, trials=10**9, seeds=0, looks=(), first_seed=0, sampler="", steps=0,
         space_code="", design="", match=None, pruner="", feedback_lag=1, fixed={},
         caveats=(), quick=False,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from knobs import discover
 from knobs.errors import BadInputError, nearest
@@ -40,23 +40,31 @@ def current(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if Tag.RETIRED not in row.tags]
 
 
-def newest_by_number(rows: Iterable[Row], tag: str) -> list[Row]:
-    """Return one run per number in a tag, the newest, in order of the numbers. `rows` are newest first."""
-    newest: dict[int, Row] = {}
+def newest_by_number(rows: Iterable[Row], number: Callable[[Row], tuple[int, ...]]) -> list[Row]:
+    """Return one run per number, the newest, in order of the numbers. `rows` are newest first."""
+    newest: dict[tuple[int, ...], Row] = {}
     for row in rows:
-        newest.setdefault(int(row.tags[tag]), row)
+        newest.setdefault(number(row), row)
     return [newest[number] for number in sorted(newest)]
 
 
-def counted_trials(rows: Iterable[Row], total: int | None = None) -> list[Row]:
-    """Return the trials that count, by number: the newest of each, of the first `total` if given."""
-    trials = newest_by_number((row for row in rows if row.kind == Kind.TRIAL), Tag.TRIAL)
-    return [row for row in trials if total is None or row.trial < total]
+def counted_trials(rows: Iterable[Row], total: int | None = None, repetitions: int | None = None) -> list[Row]:
+    """Return the trials that count, by repetition and number: the newest of each.
+
+    Only the first `total` of each repetition and the first `repetitions`, if given.
+    """
+    trials = newest_by_number((row for row in rows if row.kind == Kind.TRIAL), lambda row: (row.repetition, row.trial))
+    return [
+        row
+        for row in trials
+        if (total is None or row.trial < total) and (repetitions is None or row.repetition < repetitions)
+    ]
 
 
-def counted_seeds(rows: Iterable[Row]) -> list[Row]:
-    """Return the seeds that count, by seed: the newest of each; not those of an earlier winner."""
-    return newest_by_number((row for row in rows if row.kind == Kind.SEED and Tag.SUPERSEDED not in row.tags), Tag.SEED)
+def counted_seeds(rows: Iterable[Row], repetitions: int) -> list[Row]:
+    """Return the fresh seeds of the first repetitions, by seed: the newest of each; not those of an earlier winner."""
+    seeds = (row for row in rows if row.kind == Kind.SEED and Tag.SUPERSEDED not in row.tags)
+    return newest_by_number((row for row in seeds if row.repetition < repetitions), lambda row: (row.seed,))
 
 
 def newest_references(rows: Iterable[Row]) -> dict[tuple[str, str], float]:

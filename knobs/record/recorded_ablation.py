@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -31,13 +32,15 @@ class RecordedCell:
     row: Row | None
     """Its run; None if the cell never started."""
     seeds: Sequence[RecordedRun]
-    """By seed; those of an earlier winner are left out."""
+    """The fresh seeds, by seed; those of an earlier winner are left out."""
     defined_space: Mapping[str, KnobRange]
+    repeated: bool
+    """True if repetitions are the rows of tests; if not, there is one, and its seeds are the rows."""
     read_trials: Callable[[], Sequence[RecordedRun]]
 
     @cached_property
     def trials(self) -> Sequence[RecordedRun]:
-        """The trials that count, by number; read when first needed."""
+        """The trials that count, by repetition and number; read when first needed."""
         return self.read_trials()
 
     @cached_property
@@ -45,19 +48,49 @@ class RecordedCell:
         """Every knob that was tuned in any trial, by name."""
         return every_range(self.defined_space, self.trials)
 
-    @property
-    def winner(self) -> RecordedRun | None:
-        """The trial whose knobs the seeds have; None before any seed was trained."""
-        chosen = {seed.tag(Tag.WINNER_TRIAL) for seed in self.seeds}
-        return next((trial for trial in self.trials if trial.tag(Tag.TRIAL) in chosen), None)
+    @cached_property
+    def winners(self) -> dict[int, RecordedRun]:
+        """By repetition: the trial whose knobs its seeds have."""
+        chosen = {(seed.row.repetition, seed.tag(Tag.WINNER_TRIAL)) for seed in self.seeds}
+        return {t.row.repetition: t for t in self.trials if (t.row.repetition, t.tag(Tag.TRIAL)) in chosen}
+
+    def seeds_by_repetition(self, metric: str) -> dict[int, list[float]]:
+        """Return a metric's values of the fresh seeds that finished, by repetition."""
+        found: dict[int, list[float]] = {}
+        for seed in self.seeds:
+            if seed.finished and (value := seed.value(metric)) is not None:
+                found.setdefault(seed.row.repetition, []).append(value)
+        return found
 
     def values(self, metric: str) -> dict[int, float]:
-        """Return a metric's value by seed, for the seeds that finished."""
+        """Return a metric's value by repetition, the mean over its finished seeds; without repetitions, by seed."""
+        if self.repeated:
+            return {n: sum(values) / len(values) for n, values in self.seeds_by_repetition(metric).items()}
         found = {seed.row.seed: seed.value(metric) for seed in self.seeds if seed.finished}
         return {seed: value for seed, value in found.items() if value is not None}
 
+    @property
+    def lost(self) -> int:
+        """Repetitions (or seeds) that ended without a value: no seed of them finished."""
+        kept = {self._row_of(seed) for seed in self.seeds if seed.finished}
+        return len({self._row_of(seed) for seed in self.seeds if seed.ended} - kept)
+
+    def _row_of(self, seed: RecordedRun) -> int:
+        return seed.row.repetition if self.repeated else seed.row.seed
+
+    def ended_repetitions(self, wanted: int, trials: int, seeds: int) -> int:
+        """Return how many of the first repetitions, without a gap, have ended."""
+        ended = Counter(run.row.repetition for run in self.seeds if run.ended)
+        tried = Counter(run.row.repetition for run in self.trials if run.ended)
+        finished = {run.row.repetition for run in self.trials if run.finished}
+        for number in range(min(wanted, 1 + max((*ended, *tried), default=-1))):
+            hopeless = self.space and tried[number] >= trials and number not in finished
+            if ended[number] < seeds and not hopeless:
+                return number
+        return min(wanted, 1 + max((*ended, *tried), default=-1))
+
     def mean(self, metric: str) -> stats.Estimate | None:
-        """Return the mean over seeds with its 95% interval; None below two finished seeds."""
+        """Return the mean over repetitions (or seeds) with its 95% interval; None below two."""
         values = list(self.values(metric).values())
         return stats.mean_interval(values, bounds=BOUNDS.get(metric.rpartition("/")[2])) if len(values) > 1 else None
 
@@ -87,7 +120,7 @@ class RecordedAblation(Recorded):
         cells = runs_of_kind(tracker, Kind.CELL, parent.experiment)
         self._rows = [*cells, *runs_of_kind(tracker, Kind.SEED, parent.experiment)]
         own = {row.tags[Tag.CELL]: row for row in reversed(current(cells))}
-        seeds = {name: counted_seeds(_under(row, self._rows)) for name, row in own.items()}
+        seeds = {name: counted_seeds(_under(row, self._rows), definition.repetitions) for name, row in own.items()}
         reader = RunReader(tracker, [seed for cell in definition.cells for seed in seeds.get(cell.name, ())])
         self.cells = [
             RecordedCell(
@@ -96,6 +129,7 @@ class RecordedAblation(Recorded):
                 own.get(cell.name),
                 [RecordedRun(f"{cell.name}/s{seed.seed}", seed, reader) for seed in seeds.get(cell.name, ())],
                 cell.space,
+                definition.repetitions > 1 and bool(definition.seeds or any(row.repetition for row in self._rows)),
                 partial(self._trials_of, own.get(cell.name), cell.name),
             )
             for cell in definition.cells
@@ -113,9 +147,16 @@ class RecordedAblation(Recorded):
     def _trials_of(self, cell: Row | None, name: str) -> list[RecordedRun]:
         if cell is None:
             return []
-        rows = counted_trials(_under(cell, self._trial_rows), self.definition.trials)
+        wanted = self.definition
+        rows = counted_trials(_under(cell, self._trial_rows), wanted.trials, wanted.repetitions)
         spaces = SpaceStore(self.tracker, cell.id)
-        return [RecordedRun(f"{name}/t{row.trial:03d}", row, self._trial_reader, spaces) for row in rows]
+        return [
+            RecordedRun(
+                f"{name}/{f'r{row.repetition:02d}' * (wanted.repetitions > 1)}t{row.trial:03d}",
+                row, self._trial_reader, spaces,
+            )
+            for row in rows
+        ]  # fmt: skip
 
     @property
     def factors(self) -> dict[str, list[str]]:
@@ -173,33 +214,56 @@ class RecordedAblation(Recorded):
                 found.setdefault(name, {}).setdefault(knob, []).append(cell.name)
         return dict(sorted(found.items()))
 
+    @cached_property
+    def reached(self) -> int:
+        """Repetitions that have ended in every cell, without a gap."""
+        wanted = self.definition
+        return min(cell.ended_repetitions(wanted.repetitions, wanted.trials, wanted.seeds) for cell in self.cells)
+
     @property
     def missing(self) -> list[str]:
         """What has yet to run, one phrase per cell; empty if the ablation is complete."""
-        found, wanted = [], self.definition
+        wanted = self.definition
+        if any(self.reached >= look and self.decided_at(look) for look in wanted.looks):
+            return []
+        target = next((look for look in wanted.looks if look > self.reached), wanted.repetitions)
+        found = []
         for cell in self.cells:
-            ended, seeds = sum(t.ended for t in cell.trials), sum(s.ended for s in cell.seeds)
-            hopeless = ended >= wanted.trials and not any(t.finished for t in cell.trials)
-            if ended < wanted.trials:
-                found.append(f"{cell.name}: {ended} of {wanted.trials} trials")
-            elif seeds < wanted.seeds and not hopeless:
-                found.append(f"{cell.name}: {seeds} of {wanted.seeds} seeds")
+            ended = cell.ended_repetitions(wanted.repetitions, wanted.trials, wanted.seeds)
+            if ended >= target:
+                continue
+            trials = sum(trial.ended for trial in cell.trials if trial.row.repetition == ended)
+            seeds = sum(seed.ended for seed in cell.seeds if seed.row.repetition == ended)
+            runs = f"{trials} of {wanted.trials} trials" if cell.space and trials < wanted.trials else ""
+            runs = runs or f"{seeds} of {wanted.seeds} seeds"
+            done = f"{ended} of {target} repetitions, " if wanted.repetitions > 1 else ""
+            found.append(f"{cell.name}: {done}{runs}")
         return found
 
     @property
     def progress(self) -> str:
-        """Cells and seeds so far: `8 of 8 cells, 80 of 80 seeds`. A cell is done if all its seeds have ended."""
+        """Cells and fresh seeds so far: `8 of 8 cells, 80 of 80 seeds`. A cell is done if all its seeds have ended."""
         ended = [sum(seed.ended for seed in cell.seeds) for cell in self.cells]
-        wanted = self.definition.seeds
+        wanted = self.definition.seeds * self._target
         done = sum(0 < wanted <= count for count in ended)
         return f"{done} of {len(self.cells)} cells, {sum(ended)} of {max(wanted * len(self.cells), sum(ended))} seeds"
+
+    @property
+    def _target(self) -> int:
+        """Repetitions that are trained or were, as far as known."""
+        looks = self.definition.looks
+        return next((look for look in looks if look >= self.reached), self.definition.repetitions)
 
     def seed_values(self, metric: str) -> Values:
         """Return a metric's value by cell and seed, as claims read it."""
         return {tuple(sorted(cell.levels.items())): cell.values(metric) for cell in self.cells if cell.seeds}
 
+    def decided_at(self, look: int) -> bool:
+        """Return whether all claims were decided after this planned number of repetitions."""
+        return all(verdict.verdict != "undecided" for verdict in self.decide())
+
     def decide(self) -> list[ClaimVerdict]:
-        """Decide the claims from the seeds that count."""
+        """Decide the claims from the repetitions, or seeds, that count."""
         claims = [definition.claim() for definition in self.definition.claims]
         return decide_claims(claims, {claim.metric: self.seed_values(claim.metric) for claim in claims}, self.factors)
 

@@ -155,6 +155,13 @@ class RecordedRun:
         """Return step and value of a curve."""
         return self.reader.curves[self.row.id].get(metric, [])
 
+    @cached_property
+    def left_out(self) -> Mapping[str, Sequence[float]]:
+        """Test metrics without each group of test samples, by metric; empty if the record does not have them."""
+        text = self.reader.tracker.text(self.trained, Artifact.LEFT_OUT) if self.tested else None
+        found: Mapping[str, Sequence[float]] = json.loads(text) if text else {}
+        return found
+
     @property
     def curves(self) -> Curves:
         """Every recorded value by metric."""

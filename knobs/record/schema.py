@@ -34,6 +34,8 @@ class Tag:
     STUDY: Final = "knobs.study"
     TRIAL: Final = "knobs.trial"
     """A trial's number."""
+    REPETITION: Final = "knobs.repetition"
+    """The repetition of an ablation that a trial or a fresh seed belongs to."""
     ABLATION: Final = "knobs.ablation"
     CELL: Final = "knobs.cell"
     LEVEL: Final = "knobs.level."
@@ -171,6 +173,10 @@ class Artifact:
     SPACES: Final = "spaces"
     """Folder of the search spaces that a study's trials were asked from, by hash."""
     VERDICTS: Final = "verdicts.json"
+    PREDICTIONS: Final = "predictions"
+    """Folder of `test.npz`: outputs and targets of every test split, as 32-bit numbers."""
+    LEFT_OUT: Final = "test_left_out.json"
+    """Test metrics without each group of test samples in turn, by metric."""
 
 
 class Metric:

@@ -36,29 +36,37 @@ class Finding:
 
 @dataclass(frozen=True)
 class Tuning:
-    """The trials that tuned something, and the chosen one."""
+    """The trials that tuned something, and the chosen one of each repetition."""
 
     name: str
     trials: Sequence[RecordedRun]
-    winner: RecordedRun | None
+    winners: Sequence[RecordedRun]
     space: Mapping[str, KnobRange]
     group: str
     """The ledger's group of the trials."""
 
 
 def check_edges(tunings: Sequence[Tuning], ledger: Ledger) -> Finding:
-    """Check that no chosen value lies at the edge of its range: better ones may lie outside."""
+    """Check that chosen values do not lie at the edge of their range: better ones may lie outside.
+
+    With several repetitions, a knob is named if most winners lie at the same edge.
+    """
     found: list[Parts] = []
     for tuning in tunings:
-        for name, value in sorted((tuning.winner.chosen if tuning.winner else {}).items()):
-            knob = tuning.space[name]
-            if side := knob.edge(value):
-                key = f"review/edge/{tuning.name}/{name}"
-                shown = ledger.number(
-                    key, float(value), tuning.group, f"{name} of the best trial", knob_text(float(value), 3)
-                )
-                place = f" lies at the {side} edge of {knob.text}"
-                found.append([f"{tuning.name}: ", Code(name), " = ", shown, place])
+        for name, knob in sorted(tuning.space.items()):
+            chosen = [winner.chosen[name] for winner in tuning.winners if name in winner.chosen]
+            sides = Counter(side for value in chosen if (side := knob.edge(value)))
+            side, count = sides.most_common(1)[0] if sides else ("", 0)
+            if 2 * count <= len(chosen):
+                continue
+            value = sorted(value for value in chosen if knob.edge(value) == side)[(count - 1) // 2]
+            how = f"{name} of the best trial" if len(chosen) == 1 else f"median {name} of the winners at the edge"
+            shown = ledger.number(
+                f"review/edge/{tuning.name}/{name}", float(value), tuning.group, how, knob_text(float(value), 3)
+            )
+            place = f" lies at the {side} edge of {knob.text}"
+            of = f" ({count} of {len(chosen)} winners)" if len(chosen) > 1 else ""
+            found.append([f"{tuning.name}: ", Code(name), " = ", shown, place, of])
     title = "Best values inside their spaces"
     if not found:
         return Finding(title, True, ["no tuned value lies within 5% of an end of its space."])

@@ -91,7 +91,7 @@ class Search:
             known = 0 if self.is_independent(number) else max(0, number - self.study.feedback_lag + 1)
             unseen = create_trial(state=TrialState.FAIL)  # fills the gap: Hyperband's brackets depend on numbers
             memory.add_trials([self.history[n] for n in range(known)] + [unseen] * (number - known))
-            if number == 0 and params is None:
+            if number == 0 and params is None and self.study.baseline_first:
                 params = dict(self.study.baseline.knobs())
             if params is not None:
                 memory.enqueue_trial(params)

@@ -20,6 +20,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         warnings.simplefilter("ignore")
         made: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
             "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=LEARNS_FROM["tpe"]),
+            "qmc": lambda: optuna.samplers.RandomSampler(seed=seed),
             "random": lambda: optuna.samplers.RandomSampler(seed=seed),
             "gp": lambda: optuna.samplers.GPSampler(seed=seed, n_startup_trials=LEARNS_FROM["gp"]),
         }

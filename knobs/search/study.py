@@ -41,6 +41,8 @@ class Study:
     """Seed of the search. A run's own seed is `RunConfig.seed`."""
     feedback_lag: int = 4
     """Trial n sees the trials 0 to n - feedback_lag, and nothing else, at any number of workers."""
+    baseline_first: bool = True
+    """Trial 0 is the baseline. If false, it is drawn like the others."""
     sampler: str = "tpe"
     pruner: str = "median"
 

@@ -13,17 +13,17 @@ def show_ablation(ablation: RecordedAblation) -> None:
     """Print a table of the cells, then the verdicts."""
     metric, factors = ablation.metrics[0], ablation.factors
     table = plain_table(f"{ablation.name}: {metric}, mean and 95% interval")
-    for name in (*factors, "mean", "95% interval", "seeds", *ablation.tuned):
+    unit = f"{ablation.definition.unit}s"
+    for name in (*factors, "mean", "95% interval", unit, *ablation.tuned):
         table.add_column(name, justify="left" if name in factors else "right")
     for cell in ablation.cells:
-        winner = cell.seeds[0].row.params if cell.seeds else {}
         levels = [cell.levels.get(name, "-") for name in factors]
-        knobs = [recorded_knob_text(winner.get(name, "-")) for name in ablation.tuned]
-        table.add_row(*levels, *_mean_and_interval(cell, metric), _seed_count(cell, metric), *knobs)
+        knobs = [_tuned_text(cell, name) for name in ablation.tuned]
+        table.add_row(*levels, *_mean_and_interval(cell, metric), _count(cell, metric), *knobs)
     console().print(table)
     if ablation.verdicts and ablation.verdicts[0].look > 1:
-        say(f"look {ablation.verdicts[0].look} at the claims: seeds were added or replaced after a decision, so the")
-        say("level of the tests does not hold; a fresh ablation with a planned number of seeds decides")
+        say(f"look {ablation.verdicts[0].look} at the claims: runs were added or replaced after a decision, so the")
+        say("level of the tests does not hold; a fresh ablation with a planned number of repetitions decides")
     for verdict in ablation.verdicts:
         say(f"{verdict.verdict}: {verdict.claim}{_test_result(verdict)}")
 
@@ -36,10 +36,20 @@ def _mean_and_interval(cell: RecordedCell, metric: str) -> tuple[str, str]:
     return (metric_text(values[0]), "-") if values else ("-", "no run finished")
 
 
-def _seed_count(cell: RecordedCell, metric: str) -> str:
-    finished = len(cell.values(metric))
-    lost = sum(seed.ended for seed in cell.seeds) - finished
-    return f"{finished}" + (f" ({lost} not finished)" if lost else "")
+def _count(cell: RecordedCell, metric: str) -> str:
+    return f"{len(cell.values(metric))}" + (f" ({cell.lost} not finished)" if cell.lost else "")
+
+
+def _tuned_text(cell: RecordedCell, knob: str) -> str:
+    """Return the values of a tuned knob in the winners: one, or the lowest and the highest."""
+    texts = list(dict.fromkeys(seed.row.params.get(knob, "-") for seed in cell.seeds))
+    if len(texts) < 2:
+        return recorded_knob_text(texts[0]) if texts else "-"
+    try:
+        ordered = sorted(texts, key=float)
+    except ValueError:
+        return ", ".join(map(recorded_knob_text, texts))
+    return f"{recorded_knob_text(ordered[0])} to {recorded_knob_text(ordered[-1])}"
 
 
 def _test_result(verdict: RecordedVerdict) -> str:

@@ -17,6 +17,7 @@ from knobs.training.messages import Outcome
 from knobs.training.metrics import evaluate_network
 from knobs.training.monitor import PrunedError, StoppedError
 from knobs.training.state import DivergedError
+from knobs.training.tested import Tested, run_tests
 from knobs.user_code import placed_text
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def conclude_training(
     summary |= {f"best/{name}": value for name, value in state.best_values.items()}
     train = evaluate_network(network, data.training_batches(), config, data.device)
     summary |= {f"best/train/{name}": value for name, value in train.items()}
-    summary |= evaluate_test_splits(network, config, data) if job.read_test else {}
+    tested = run_tests(network, config, data, job.folder) if job.read_test else Tested()
+    summary |= tested.values
     summary["parameters"] = float(sum(p.numel() for p in network.parameters()))
     summary |= {f"system/{name}": value for name, value in costs.items()}
     if peak := device_kind(data.device.type).peak_memory(data.device):
@@ -56,17 +58,10 @@ def conclude_training(
         best_step=state.best_step,
         summary=summary,
         checkpoint=best,
+        left_out=tested.left_out,
+        predictions=tested.predictions,
         sample=sample_text(network, config) if job.read_test else "",
     )
-
-
-def evaluate_test_splits(network: nn.Module, config: RunConfig, data: InMemoryData) -> Numbers:
-    """Return loss and metrics on the test split and on the extra test splits."""
-    found: Numbers = {}
-    for split, batches in data.test_batches():
-        values = evaluate_network(network, batches, config, data.device)
-        found |= {f"test/{split}/{name}" if split else f"test/{name}": value for name, value in values.items()}
-    return found
 
 
 def sample_text(network: nn.Module, config: RunConfig) -> str:

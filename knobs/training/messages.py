@@ -60,6 +60,10 @@ class Outcome:
     best_step: int = -1
     summary: dict[str, float] = field(default_factory=dict)
     """Values at the checkpoint that validation chose: `best/...`, `test/...`; and costs: `system/...`."""
+    left_out: dict[str, list[float]] = field(default_factory=dict)
+    """Test metrics without each group of test samples (`training/tested.py`)."""
+    predictions: Path | None = None
+    """File with the outputs and targets of the test splits."""
     lasting_failure: Literal["", "config", "device"] = ""
     """If the error stays in the process: what caused it. The process must end."""
     checkpoint: Path | None = None

@@ -108,10 +108,17 @@ def evaluate_network(
     network: torch.nn.Module, batches: Iterable[Pair], config: RunConfig, device: torch.device
 ) -> dict[str, float]:
     """Return loss and metrics of a network over a whole split. The network is put into evaluation mode."""
+    return evaluate(config.data.spec(), *network_outputs(network, batches, config, device))
+
+
+def network_outputs(
+    network: torch.nn.Module, batches: Iterable[Pair], config: RunConfig, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return a network's outputs over a whole split, and the targets. The network is put into evaluation mode."""
     network.eval()
     outputs, targets = [], []
     with torch.inference_mode(), autocast(config, device):
         for x, y in batches:
             outputs.append(network(x).to(float_type(config)))
             targets.append(y)
-    return evaluate(config.data.spec(), torch.cat(outputs), torch.cat(targets))
+    return torch.cat(outputs), torch.cat(targets)

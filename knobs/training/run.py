@@ -20,7 +20,6 @@ from knobs.training.checkpoint import load_checkpoint
 from knobs.training.endings import (
     complete_outcome,
     conclude_training,
-    evaluate_test_splits,
     outcome_of_error,
     sample_text,
 )
@@ -30,6 +29,7 @@ from knobs.training.messages import Outcome
 from knobs.training.monitor import RunMonitor
 from knobs.training.network import build_network_of
 from knobs.training.one_sample_batch import refuse_one_sample_batch_norm
+from knobs.training.tested import run_tests
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,8 +120,15 @@ def _evaluate(job: TrainJob, checkpoint: Path, device: torch.device) -> Outcome:
     data = open_run_data(config, job.cache, device, job.fingerprint)
     network = build_network(config, device)
     network.load_state_dict(state["network"])
-    summary, sample = evaluate_test_splits(network, config, data), sample_text(network, config)
-    return Outcome(state="finished", best_step=state["step"], summary=summary, sample=sample)
+    tested = run_tests(network, config, data, job.folder)
+    return Outcome(
+        state="finished",
+        best_step=state["step"],
+        summary=tested.values,
+        left_out=tested.left_out,
+        predictions=tested.predictions,
+        sample=sample_text(network, config),
+    )
 
 
 def _trainer(device: torch.device, intervals: int) -> Trainer:

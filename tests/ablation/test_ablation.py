@@ -42,7 +42,11 @@ BEATS = Beats(text="deep beats flat", metric="test/accuracy", better={"model.dep
         ({"factors": (Factor.of("model.depth", [1, -2]),)}, r"cell -2: model.depth = -2: .* greater than or equal"),
         ({"factors": (Factor.of("optimizer.lr", [0.1, 0.2]),)}, "optimizer.lr is a factor and a nuisance knob"),
         ({"factors": (Factor.of("model.depth", [1]),)}, "needs at least 2"),
-        ({"claims": (BEATS,), "seeds": 1}, "1 seed cannot decide a claim"),
+        ({"claims": (BEATS,), "repetitions": 1, "seeds": 1}, "1 seed cannot decide a claim"),
+        ({"repetitions": 0}, "at least 1 repetition"),
+        ({"seeds": 101}, "a repetition has at most 100"),
+        ({"looks": (5, 15)}, "one after every 5 repetitions"),
+        ({"looks": (5, 10, 15)}, "the last must be after all 10 repetitions"),
         ({"metric": "val/acuracy"}, "did you mean val/accuracy"),
         ({"where": lambda levels: False}, "no cell is left"),
         (
@@ -76,8 +80,17 @@ def test_bad_input_is_one_line_that_names_it(changes: dict[str, object], message
 
 
 def test_cells_are_crossed_or_one_at_a_time_and_some_are_left_out() -> None:
-    assert [cell.name for cell in make().cells()] == ["1 relu", "1 tanh", "2 relu", "2 tanh"]
-    assert [cell.name for cell in make(design="one_at_a_time").cells()] == ["1 relu", "1 tanh", "2 relu"]
+    assert [cell.name for cell in make().cells()] == [
+        "depth 1, relu",
+        "depth 1, tanh",
+        "depth 2, relu",
+        "depth 2, tanh",
+    ]
+    assert [cell.name for cell in make(design="one_at_a_time").cells()] == [
+        "depth 1, relu",
+        "depth 1, tanh",
+        "depth 2, relu",
+    ]
     assert len(make(where=lambda levels: levels["model.depth"] == "2").cells()) == 2
     assert make().cells()[3].config == BASELINE.with_knobs({"model.depth": 2, "model.activation": "tanh"})
 

@@ -39,6 +39,7 @@ ablation = Ablation(
     direction="minimize",
     shown="test/loss",
     trials=1,
+    repetitions=1,
     seeds=3,
     claims=(
         Beats(text="tanh beats relu", metric="test/loss", better={"model.activation": "tanh"},

@@ -50,6 +50,7 @@ ablation = Ablation(
     shown="derived/left",
     derived=(Derived(name="left", text="Last validation loss by the first.", of=fall, lower_is_better=True),),
     trials=1,
+    repetitions=1,
     seeds=5,
     references=(
         Reference(name="known", metric="derived/left", value=half, source="a half"),

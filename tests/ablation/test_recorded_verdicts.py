@@ -61,6 +61,7 @@ ablation = Ablation(
     direction="minimize",
     derived=(Derived(name="slight", text="A tenth a level.", of=slight), Derived(name="gap", text="A gap.", of=gap)),
     trials=1,
+    repetitions=1,
     seeds=5,
     claims=(
         beats("4 beats 2 slightly", "derived/slight", "4", "2"),

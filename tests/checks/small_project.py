@@ -133,6 +133,7 @@ ablation = Ablation(
     shown="test/accuracy",
     derived=(Derived(name="error", text="Share of errors.", of=error, lower_is_better=True),),
     trials=2,
+    repetitions=1,
     seeds=5,
     claims=(
         Beats(text="wide", metric="test/accuracy", better={"model.width": "32"}, worse={"model.width": "8"}),

@@ -75,7 +75,7 @@ study = Study(
 ABLATION = f"""{HEAD}
 ablation = Ablation(
     question="?", claim="!", baseline=BASELINE, factors=(Factor.of("optimizer.lr", [0.1, 0.2]),), nuisance=space,
-    metric="METRIC", direction="DIRECTION", trials=3, seeds=2,
+    metric="METRIC", direction="DIRECTION", trials=3, repetitions=1, seeds=2,
 )
 """
 WAYS = {"greatest": ("val/accuracy", "maximize"), "least": ("val/loss", "minimize")}

@@ -40,6 +40,7 @@ ablation = Ablation(
     metric="val/accuracy",
     direction="maximize",
     trials=3,
+    repetitions=1,
     seeds=3,
     claims=(Beats(text="tanh beats relu", metric="test/accuracy", better={{"model.activation": "tanh"}},
                   worse={{"model.activation": "relu"}}),

@@ -59,7 +59,7 @@ def test_of_each_number_the_newest_counts() -> None:
     ]
     assert [found.id for found in counted_trials(newest_first)] == ["a", "b2", "c"]
     assert [found.id for found in counted_trials(newest_first, total=2)] == ["a", "b2"]
-    assert newest_by_number([], Tag.TRIAL) == []
+    assert newest_by_number([], lambda row: (row.trial,)) == []
 
 
 def test_seeds_of_an_earlier_winner_and_whatever_was_set_aside_do_not_count() -> None:
@@ -70,7 +70,7 @@ def test_seeds_of_an_earlier_winner_and_whatever_was_set_aside_do_not_count() ->
         row("s1000 before", Kind.SEED, SEED="1000"),
         row("t", Kind.TRIAL, TRIAL="0"),
     ]
-    assert [found.id for found in counted_seeds(newest_first)] == ["s1000", "s1001"]
+    assert [found.id for found in counted_seeds(newest_first, 1)] == ["s1000", "s1001"]
     studies = [row("new", Kind.STUDY), row("aside", Kind.STUDY, RETIRED="true"), row("older", Kind.STUDY)]
     assert [found.id for found in current(studies)] == ["new", "older"]
 
@@ -148,7 +148,7 @@ def test_trials_beyond_the_budget_do_not_count(tracker: Tracker) -> None:
     record_ablation(tracker, "budget", an_ablation(trials=2))
     assert [len(cell.trials) for cell in read_ablation(tracker, "budget").cells] == [2, 2]
     fewer = record_ablation(tracker, "budget", an_ablation(trials=1))
-    assert [[trial.key for trial in cell.trials] for cell in fewer.cells] == [["8/t000"], ["16/t000"]]
+    assert [[trial.key for trial in cell.trials] for cell in fewer.cells] == [["width 8/t000"], ["width 16/t000"]]
 
 
 # One run
@@ -264,7 +264,7 @@ def test_a_definition_of_another_version_is_refused(tracker: Tracker) -> None:
     text = tracker.text(study.parent, Artifact.DEFINITION)
     assert text is not None
     for changed, message in (
-        (text.replace('"version": 4', '"version": 2'), "recorded by another version of knobs .* version 2, not 4"),
+        (text.replace('"version": 5', '"version": 2'), "recorded by another version of knobs .* version 2, not 5"),
         (text[:100], "the recorded definition of version cannot be read"),
         ("[]", "cannot be read"),
         (text.replace('"trials": 1', '"trials": "many"'), "cannot be read"),

@@ -63,6 +63,7 @@ ABLATION = Ablation(
     metric="val/loss",
     direction="minimize",
     trials=1,
+    repetitions=1,
     seeds=2,
 )
 

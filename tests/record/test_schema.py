@@ -137,6 +137,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 def test_every_run_has_the_schemas_version_and_its_kind(tracker: Tracker) -> None:
     reference = Reference(name="chance", metric="test/accuracy", value=1 / 3, source="three classes")
     record_study(tracker, "study", a_study(), trials=2)
+    record_study(tracker, "equal", a_study(), trials=2)
     record_ablation(tracker, "ablation", an_ablation(references=(reference,)))
     rows = tracker.search("")
     kinds = {Kind.STUDY, Kind.TRIAL, Kind.ABLATION, Kind.CELL, Kind.SEED, Kind.REFERENCE}

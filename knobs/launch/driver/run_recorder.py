@@ -195,10 +195,13 @@ class RunRecorder:
             run.singles |= new.keys()
         if outcome.state == StateName.FINISHED and outcome.checkpoint is not None:
             self.tracker.upload(run.id, outcome.checkpoint, Artifact.CHECKPOINTS)
+        if outcome.predictions is not None:
+            self.tracker.upload(run.id, outcome.predictions, Artifact.PREDICTIONS)
         texts = {
             Artifact.LOG: without_password(outcome.log),
             Artifact.CURVES: outcome.curves_svg,
             Artifact.SAMPLE: outcome.sample,
+            Artifact.LEFT_OUT: json.dumps(outcome.left_out) if outcome.left_out else "",
         }
         if texts := {name: text for name, text in texts.items() if text}:
             self.tracker.upload_texts(run.id, texts)

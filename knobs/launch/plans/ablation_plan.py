@@ -18,6 +18,11 @@ class AblationPlan:
         self.experiment, self.ablation, self.tracker = name, ablation, tracker
         self.cells = {cell.name: CellPlan(name, ablation, cell, tracker, device) for cell in ablation.cells()}
 
+    def extend(self, repetitions: int) -> None:
+        """Plan repetitions up to this number; those that were planned before stay as they are."""
+        for cell in self.cells.values():
+            cell.extend(repetitions)
+
     def open(self, parent: str, *, fresh: bool) -> None:
         """Take over every cell's recorded runs."""
         rows = runs_of_kind(self.tracker, Kind.CELL, self.tracker.experiment(self.experiment))
@@ -27,7 +32,7 @@ class AblationPlan:
     @property
     def total(self) -> int:
         """Trials and seeds of all cells."""
-        return len(self.cells) * (self.ablation.trials + self.ablation.seeds)
+        return sum(cell.total for cell in self.cells.values())
 
     @property
     def left(self) -> int:
@@ -47,10 +52,11 @@ class AblationPlan:
     @property
     def headline(self) -> str:
         """Cells and seeds so far."""
-        tuned = sum(cell.tuning.left <= 0 for cell in self.cells.values())
+        tunings = [tuning for cell in self.cells.values() for tuning in cell.tunings]
+        tuned = sum(tuning.left <= 0 for tuning in tunings)
         seeds = sum(len(cell.ended_seeds) for cell in self.cells.values())
-        total = len(self.cells) * self.ablation.seeds
-        return f"{tuned} of {len(self.cells)} cells tuned, {seeds} of {total} seeds trained"
+        total = sum(cell.planned_seeds for cell in self.cells.values())
+        return f"{tuned} of {len(tunings)} tunings, {seeds} of {total} fresh seeds trained"
 
     def next(self) -> list[PlannedRun]:
         """Return what the first cell has that has something."""
@@ -59,11 +65,11 @@ class AblationPlan:
     def started(self, planned: PlannedRun) -> None:
         """Inform the cell's search."""
         if planned.kind == Kind.TRIAL:
-            self.cells[planned.cell].tuning.started(planned)
+            self.cells[planned.cell].tuning_of(planned).started(planned)
 
     def end_tags(self, planned: PlannedRun) -> dict[str, str]:
         """Return the tags of the cell's search."""
-        return self.cells[planned.cell].tuning.end_tags(planned) if planned.kind == Kind.TRIAL else {}
+        return self.cells[planned.cell].tuning_of(planned).end_tags(planned) if planned.kind == Kind.TRIAL else {}
 
     def ended(self, planned: PlannedRun, run: str, state: str, outcome: Outcome) -> None:
         """Inform the cell."""
@@ -72,4 +78,4 @@ class AblationPlan:
     def interrupted(self, planned: PlannedRun) -> None:
         """Inform the cell's search."""
         if planned.kind == Kind.TRIAL:
-            self.cells[planned.cell].tuning.interrupted(planned)
+            self.cells[planned.cell].tuning_of(planned).interrupted(planned)

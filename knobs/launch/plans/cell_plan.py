@@ -1,15 +1,18 @@
-"""One cell of an ablation as a plan: trials that tune it, then fresh seeds with the winner."""
+"""One cell of an ablation as a plan: in each repetition trials that tune it, then fresh seeds with the winner."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from functools import partial
 
-from knobs.ablation import Ablation, Cell
+from knobs.ablation import LOOK_EVERY, Ablation, Cell
 from knobs.config import RunConfig
 from knobs.launch.plans.continuing import can_continue, continued
 from knobs.launch.plans.plan import PlannedRun, group_batches
-from knobs.launch.plans.run_names import shortened
+from knobs.launch.plans.run_names import repetition_label, shortened
 from knobs.launch.plans.study_plan import StudyPlan
+from knobs.launch.plans.trial_batches import TrialBatches
 from knobs.provenance import short_hash
 from knobs.record.queries import counted_trials, runs_under
 from knobs.record.runs import changes_since
@@ -21,127 +24,214 @@ from knobs.search import study_identity
 from knobs.training import Outcome
 from knobs.training.batch.rule import batches
 
+BLOCK = LOOK_EVERY
+"""Repetitions whose runs train together. Further repetitions change no batch of the earlier ones."""
+
 
 class CellPlan:
-    """The trials and seeds of one cell."""
+    """The trials and fresh seeds of one cell."""
 
     def __init__(self, name: str, ablation: Ablation, cell: Cell, tracker: Tracker, device: str) -> None:
-        self.cell, self.ablation, self.tracker, self.device = cell, ablation, tracker, device
+        self.name, self.cell, self.ablation, self.tracker, self.device = name, cell, ablation, tracker, device
         self.tags = {Tag.ABLATION: name, Tag.CELL: cell.name, **level_tags(cell.levels.items())}
-        self.experiment = name
-        self.tuning = StudyPlan(
-            f"{name}.{cell.name.replace(' ', '.')}",
-            ablation.study(cell),
-            tracker,
-            total=ablation.trials,
-            experiment=name,
-            cell=cell.name,
-            tags=self.tags,
-            batched_on=device,
-        )
+        self.trials = ablation.trials_of(cell)
+        self.repetitions = 0
+        """Repetitions that are planned so far."""
+        self.tunings: list[StudyPlan] = []
+        """The study of each repetition; none if the cell is not tuned."""
         self.run = ""
         """The cell's MLflow run, once it is open."""
+        self.opened = False
+        """True if recorded runs were taken over, so that counts are whole."""
         self.ended_seeds: dict[int, str] = {}
-        """State of every seed that has ended."""
-        self._seeds: list[list[PlannedRun]] | None = None
-        """Seeds that have yet to be handed out; None until the winner is known."""
-        self._recorded: list[Row] = []
+        """State of every fresh seed that has ended."""
+        self.changed = Counter[str]()
+        """How recorded seeds were trained differently from now, and how many."""
+        self._batches: list[TrialBatches] = []
+        self._resumed: list[list[PlannedRun]] = []
+        self._seeds: list[list[PlannedRun]] = []
+        """Seeds that have yet to be handed out."""
+        self._planned_blocks: set[int] = set()
+        """Blocks whose seeds were planned: all their winners are known."""
+        self._rows: list[Row] = []
 
     def open(self, parent: str, cells: list[Row], *, fresh: bool) -> None:
-        """Find the cell's run among `cells`, or create it, and take over its trials and seeds."""
-        where = self.tracker.experiment(self.experiment)
-        identity = short_hash(json.loads(json.dumps(study_identity(self.tuning.study))))
+        """Find the cell's run among `cells`, or create it. Its recorded runs are taken over by `extend`."""
+        where = self.tracker.experiment(self.name)
+        identity = short_hash(json.loads(json.dumps(study_identity(self.ablation.study(self.cell)))))
         same = [row for row in cells if row.tags[Tag.CELL] == self.cell.name and Tag.RETIRED not in row.tags]
         kept = [row for row in same if row.tags[Tag.IDENTITY] == identity and not fresh]
         for row in same:
             if row not in kept:
                 self.tracker.tag(row.id, {Tag.RETIRED: "true"})
-        rows: list[Row] = []
         if kept:
             self.run = kept[0].id
-            rows = runs_under(self.tracker, self.run, where)
-        else:
-            tags = {
-                Tag.KIND: Kind.CELL,
-                Tag.IDENTITY: identity,
-                Tag.STATE: StateName.RUNNING,
-                MlflowTag.PARENT: parent,
-            }
-            levels = dict(self.cell.levels)
-            self.run = self.tracker.create(where, shortened(self.cell.name), {**tags, **self.tags}, levels)
-        self._recorded = [row for row in rows if row.kind == Kind.SEED]
-        self.tuning.open(self.run, counted_trials(rows))
+            self._rows = runs_under(self.tracker, self.run, where)
+            return
+        tags = {Tag.KIND: Kind.CELL, Tag.IDENTITY: identity, Tag.STATE: StateName.RUNNING, MlflowTag.PARENT: parent}
+        levels = dict(self.cell.levels)
+        self.run = self.tracker.create(where, shortened(self.cell.name), {**tags, **self.tags}, levels)
+
+    def extend(self, repetitions: int) -> None:
+        """Plan the repetitions up to this number, and take over their recorded runs."""
+        first, self.repetitions = self.repetitions, max(repetitions, self.repetitions)
+        assert first % BLOCK == 0, "the last block is planned already"
+        for number in range(first, self.repetitions if self.trials else first):
+            if number % BLOCK == 0:
+                self._batches.append(TrialBatches([], self.trials, self.device))
+            tuning = self._tuning(number)
+            self._batches[-1].searches.append(tuning.search)
+            self.tunings.append(tuning)
+        for number in range(first, len(self.tunings)):  # batches are whole now
+            rows = [row for row in self._rows if row.repetition == number]
+            self.tunings[number].open(self.run, counted_trials(rows))
+        resumed = [run for tuning in self.tunings for run in tuning.resumed]
+        self._resumed = group_batches(resumed)
+        for tuning in self.tunings:
+            tuning.resumed = []
         self._plan_seeds()
+        self.opened = True
+
+    def _tuning(self, repetition: int) -> StudyPlan:
+        label = repetition_label(repetition) if self.ablation.repetitions > 1 else ""
+        return StudyPlan(
+            ".".join(filter(None, [self.name, self.cell.name.replace(" ", "."), label])),
+            self.ablation.study(self.cell, repetition),
+            self.tracker,
+            total=self.trials,
+            experiment=self.name,
+            cell=self.cell.name,
+            tags={**self.tags, Tag.REPETITION: str(repetition)},
+            prefix=label,
+            batch_of=partial(self._batches[-1].configs, repetition % BLOCK),
+        )
+
+    @property
+    def planned_seeds(self) -> int:
+        """Fresh seeds that are planned so far; none in a repetition in which no trial finished."""
+        return sum(self.ablation.seeds for number in range(self.repetitions) if not self._is_hopeless(number))
+
+    @property
+    def total(self) -> int:
+        """Trials and fresh seeds that are planned so far."""
+        return self.trials * len(self.tunings) + self.planned_seeds
 
     @property
     def left(self) -> int:
         """Trials and seeds that have not ended."""
-        seeds = 0 if self.hopeless else self.ablation.seeds - len(self.ended_seeds)
-        return max(0, self.tuning.left) + seeds
+        trials = sum(max(0, tuning.left) for tuning in self.tunings)
+        return trials + max(0, self.planned_seeds - len(self.ended_seeds))
 
     @property
     def hopeless(self) -> bool:
-        """True if tuning is over and no trial finished."""
-        return self.tuning.left <= 0 and not self._finished_trials()
+        """True if tuning is over and no trial of any repetition finished."""
+        return bool(self.tunings) and all(map(self._is_hopeless, range(self.repetitions)))
 
     @property
     def done(self) -> bool:
         """True if everything was handed out."""
-        return self.hopeless or (self._seeds is not None and not self._seeds)
+        tuned = all(tuning.done for tuning in self.tunings) and not self._resumed
+        return tuned and not self._seeds and self._planned_blocks >= {n // BLOCK for n in range(self.repetitions)}
 
     def next(self) -> list[PlannedRun]:
-        """Return the next trial or batch of trials; after the last trial ended, the next seed or batch of seeds."""
-        if self._seeds is None:
-            return self.tuning.next()
+        """Return the next trial with its batch, or the next batch of seeds whose winners are known."""
+        if self._resumed:
+            return self._resumed.pop(0)
+        for repetition, tuning in enumerate(self.tunings):
+            if planned := tuning.next():
+                return planned + self._rest_of_batch(repetition, planned[0])
         return self._seeds.pop(0) if self._seeds else []
 
+    def tuning_of(self, planned: PlannedRun) -> StudyPlan:
+        """Return the study of a trial's repetition."""
+        return self.tunings[int(planned.tags[Tag.REPETITION])]
+
     def ended(self, planned: PlannedRun, run: str, state: str, outcome: Outcome) -> None:
-        """Note the end of a trial or a seed. The last trial decides what the seeds train."""
+        """Note the end of a trial or a seed. The last trials of a block decide what its seeds train."""
         if planned.kind == Kind.TRIAL:
-            self.tuning.ended(planned, run, state, outcome)
+            self.tuning_of(planned).ended(planned, run, state, outcome)
             self._plan_seeds()
         else:
             self.ended_seeds[planned.config.seed] = state
 
-    def _finished_trials(self) -> list[int]:
-        return [n for n in self.tuning.values if n < self.ablation.trials]
+    def budget(self) -> int:
+        """Return how many trials of the planned repetitions have ended: those that winners were chosen from."""
+        return sum(tuning.budget(self.trials) for tuning in self.tunings)
+
+    def trial_counts(self) -> Counter[str]:
+        """Return the number of ended trials by state."""
+        return sum((Counter(tuning.counts) for tuning in self.tunings), Counter[str]())
+
+    def changes(self) -> Counter[str]:
+        """Return how recorded runs were trained differently from now, and how many."""
+        return sum((tuning.changed for tuning in self.tunings), Counter(self.changed))
+
+    def _rest_of_batch(self, repetition: int, planned: PlannedRun) -> list[PlannedRun]:
+        """Return the trials of a trial's batch that were not taken yet."""
+        if not planned.batch:
+            return []
+        block, at = divmod(repetition, BLOCK)
+        members = self._batches[block].members(at, int(planned.tags[Tag.TRIAL]))
+        return [run for other, number in members for run in self.tunings[block * BLOCK + other].take(number)]
+
+    def _is_hopeless(self, repetition: int) -> bool:
+        """Return whether a repetition's tuning is over and no trial finished."""
+        if not self.tunings:
+            return False
+        tuning = self.tunings[repetition]
+        return tuning.left <= 0 and not any(number < self.trials for number in tuning.values)
+
+    def _winner(self, repetition: int) -> tuple[RunConfig, dict[str, str]]:
+        """Return what a repetition's seeds train, and the tag that names the trial."""
+        if not self.tunings:
+            return self.cell.config, {}
+        tuning = self.tunings[repetition]
+        best = tuning.best_number(self.trials)
+        return tuning.configs[best], {Tag.WINNER_TRIAL: str(best)}
 
     def _plan_seeds(self) -> None:
-        """Once tuning is over, plan the seeds that the winner still needs, and set aside those of another winner."""
-        if self.tuning.left > 0 or self._seeds is not None or not self._finished_trials():
-            return
-        best = self.tuning.best_number(self.ablation.trials)
-        winner = self.tuning.configs[best]
-        recorded = {row.tags[Tag.CONFIG]: row for row in reversed(self._recorded)}  # the newest counts
-        planned: list[PlannedRun] = []
-        wanted: set[str] = set()
-        first = self.ablation.first_seed
-        seeds = [winner.with_knobs({"seed": first + at}) for at in range(self.ablation.seeds)]
-        groups = [(config, group) for group in batches(seeds, self.device) for config in group]
-        for config, members in groups:
-            wanted.add(config.hash())
-            row = recorded.get(config.hash())
-            if row is not None and not can_continue(row):
-                self.ended_seeds[config.seed] = row.state
-                self.tuning.changed.update(changes_since(row, config, self.tracker))
+        """Plan the seeds of each block whose tuning is over, and set aside those of other winners."""
+        for block in range(-(-self.repetitions // BLOCK)):
+            numbers = range(block * BLOCK, min((block + 1) * BLOCK, self.repetitions))
+            if block in self._planned_blocks or any(t.left > 0 for t in self.tunings[numbers.start : numbers.stop]):
                 continue
-            run = self._seed(config, best, members)
-            planned.append(run if row is None else continued(run, row, self.tracker))
-        self._seeds = group_batches(planned)
-        for row in self._recorded:
+            self._planned_blocks.add(block)
+            self._plan_block([number for number in numbers if not self._is_hopeless(number)], numbers)
+
+    def _plan_block(self, repetitions: list[int], block: range) -> None:
+        recorded = [row for row in self._rows if row.kind == Kind.SEED and row.repetition in block]
+        by_config = {row.tags[Tag.CONFIG]: row for row in reversed(recorded)}  # the newest counts
+        wanted: dict[str, tuple[RunConfig, dict[str, str]]] = {}
+        for repetition in repetitions:
+            winner, tags = self._winner(repetition)
+            for seed in self.ablation.evaluation_seeds(repetition):
+                config = winner.with_knobs({"seed": seed})
+                wanted[config.hash()] = config, {**tags, Tag.REPETITION: str(repetition)}
+        planned: list[PlannedRun] = []
+        for members in batches([config for config, _ in wanted.values()], self.device):
+            for config in members:
+                row = by_config.get(config.hash())
+                if row is not None and not can_continue(row):
+                    self.ended_seeds[config.seed] = row.state
+                    self.changed.update(changes_since(row, config, self.tracker))
+                    continue
+                run = self._seed(config, wanted[config.hash()][1], members)
+                planned.append(run if row is None else continued(run, row, self.tracker))
+        self._seeds += group_batches(planned)
+        for row in recorded:
             superseded = row.tags[Tag.CONFIG] not in wanted  # an earlier winner's, or not one of the planned seeds
             if superseded and Tag.SUPERSEDED not in row.tags:
                 self.tracker.tag(row.id, {Tag.SUPERSEDED: "true"})
             elif Tag.SUPERSEDED in row.tags and not superseded:  # it is wanted again
                 self.tracker.untag(row.id, Tag.SUPERSEDED)
 
-    def _seed(self, config: RunConfig, winner: int, members: tuple[RunConfig, ...]) -> PlannedRun:
+    def _seed(self, config: RunConfig, tags: dict[str, str], members: tuple[RunConfig, ...]) -> PlannedRun:
         return PlannedRun(
             kind=Kind.SEED,
             label=f"s{config.seed}",
             name=shortened(f"s{config.seed} {self.cell.name}"),
             config=config,
-            tags={Tag.WINNER_TRIAL: str(winner), MlflowTag.PARENT: self.run, **self.tags},
+            tags={**tags, MlflowTag.PARENT: self.run, **self.tags},
             metric=self.ablation.metric,
             read_test=True,
             batch=members if len(members) > 1 else (),

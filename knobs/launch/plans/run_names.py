@@ -18,9 +18,14 @@ def trial_label(number: int) -> str:
     return f"t{number:03d}"
 
 
-def trial_name(number: int, values: Mapping[str, Value]) -> str:
+def repetition_label(number: int) -> str:
+    """Return the label of a repetition: `r03`."""
+    return f"r{number:02d}"
+
+
+def trial_name(label: str, values: Mapping[str, Value]) -> str:
     """Return a trial's name: its label, then its searched knobs, as many as fit: `t007 width=64`."""
-    name = trial_label(number)
+    name = label
     leaves = {knob.rpartition(".")[2]: value for knob, value in values.items()}
     for leaf in sorted(leaves, key=lambda leaf: _FIRST.index(leaf) if leaf in _FIRST else len(_FIRST)):
         value = leaves[leaf]

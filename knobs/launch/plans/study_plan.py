@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -13,9 +13,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from knobs.config import RunConfig, Value
 from knobs.errors import BadInputError
 from knobs.launch.plans.continuing import continued
-from knobs.launch.plans.plan import PlannedRun, group_batches
+from knobs.launch.plans.plan import PlannedRun
 from knobs.launch.plans.run_names import trial_label, trial_name
-from knobs.launch.plans.trial_batches import TrialBatches
 from knobs.numbers import metric_text
 from knobs.record.knob_range import KnobRange
 from knobs.record.runs import changes_since, recorded_config
@@ -44,16 +43,17 @@ class StudyPlan:
         experiment: str | None = None,
         cell: str = "",
         tags: Mapping[str, str] | None = None,
-        batched_on: str = "",
+        prefix: str = "",
+        batch_of: Callable[[int], tuple[RunConfig, ...]] = lambda _: (),
     ) -> None:
-        """`batched_on`: a kind of device; trials that no other trial has an effect on then train as batches on it."""
+        """`prefix`: of the labels of trials. `batch_of`: returns the configs of a trial's batch."""
         self.name, self.study, self.tracker, self.cell = name, study, tracker, cell
         self.experiment, self.total, self.deadline = experiment or name, total, deadline
-        self.tags = dict(tags or {})
+        self.tags, self.prefix, self.batch_of = dict(tags or {}), prefix, batch_of
         self.search = Search(study, name)
         self.pending: dict[str, PendingTrial] = {}
         """Trials that were asked for and have not ended, by label."""
-        self.resumed: list[list[PlannedRun]] = []
+        self.resumed: list[PlannedRun] = []
         self.missing: list[int] = []
         """Trials that somebody deleted. They are asked for again, and come out the same."""
         self._blocked: list[tuple[Row, dict[str, Any]]] = []
@@ -66,9 +66,8 @@ class StudyPlan:
         self.changed = Counter[str]()
         """How recorded trials were trained differently from now, and how many."""
         self.opened = False
-        self._batches = TrialBatches(self.search, total, batched_on)
         self._ahead: set[int] = set()
-        """Trials that were asked for together with an earlier one of their batch."""
+        """Trials that were taken before their turn, with an earlier one of their batch."""
 
     def open(self, parent: str, rows: list[Row]) -> None:
         """Take over the study's run and its recorded trials, `rows` by number."""
@@ -97,7 +96,7 @@ class StudyPlan:
         self.missing = [number for number in range(self.next_number) if number not in known]
         ready = [one for one in self._blocked if self.search.knows_enough(one[0].trial)]
         self._blocked = [one for one in self._blocked if one not in ready]
-        self.resumed = group_batches([self._resume(*one) for one in ready])
+        self.resumed = [self._resume(*one) for one in ready]
         self.mirror = OptunaMirror(self.tracker.places, self.name, self.study)
         self.mirror.sync(self.search.history, waiting, {row.trial: _origin(row.id, row.state) for row in rows})
         self.opened = True
@@ -142,34 +141,31 @@ class StudyPlan:
         return sum(number < total for number in self.search.history)
 
     def next(self) -> list[PlannedRun]:
-        """Return an interrupted trial, a missing one, or the next one, if its history is complete; with its batch."""
+        """Return an interrupted trial, a missing one, or the next one, if its history is complete."""
         if self.resumed:
-            return self.resumed.pop(0)
+            return [self.resumed.pop(0)]
         if self.done:
             return []
         if self._blocked and self.search.knows_enough(self._blocked[0][0].trial):
             return [self._resume(*self._blocked.pop(0))]
         if self.missing and self.search.knows_enough(self.missing[0]):
-            return self._with_batch(self.missing[0])
+            return self.take(self.missing[0])
         if self.next_number >= self.total or not self.search.knows_enough(self.next_number):
             return []
-        return self._with_batch(self.next_number)
+        return self.take(self.next_number)
 
-    def _with_batch(self, number: int) -> list[PlannedRun]:
-        """Return a trial and those of its batch that were not asked for yet."""
-        planned = []
-        for member in self._batches.numbers(number):
-            if member in self.missing:
-                self.missing.remove(member)
-            elif member < self.next_number or member in self._ahead:
-                continue
-            else:
-                self._ahead.add(member)
-            planned.append(self._planned(self._ask(member)))
+    def take(self, number: int) -> list[PlannedRun]:
+        """Return a trial, also before its turn; nothing if it was taken already."""
+        if number in self.missing:
+            self.missing.remove(number)
+        elif number < self.next_number or number in self._ahead:
+            return []
+        else:
+            self._ahead.add(number)
         while self.next_number in self._ahead:
             self._ahead.remove(self.next_number)
             self.next_number += 1
-        return planned
+        return [self._planned(self._ask(number))]
 
     def started(self, planned: PlannedRun) -> None:
         """Mark the trial as RUNNING in Optuna's store."""
@@ -212,6 +208,9 @@ class StudyPlan:
         shutil.rmtree(self.tracker.places.scratch / row.id, ignore_errors=True)
         self.changed.update(changes_since(row, self.configs[row.trial], self.tracker))
 
+    def _label(self, number: int) -> str:
+        return self.prefix + trial_label(number)
+
     def _count(self, number: int, state: str, value: float | None) -> None:
         self.counts[state] = self.counts.get(state, 0) + 1
         if STATES[state].finished and value is not None:
@@ -224,7 +223,7 @@ class StudyPlan:
             if values is None:  # the space raises for this draw
                 raise user_error(error, f"the space of {self.name} raises at trial {number}") from error
             raise BadInputError(f"the space of {self.name} does not fit its recorded trials: {error}") from None
-        self.pending[trial_label(number)] = asked
+        self.pending[self._label(number)] = asked
         return asked
 
     def _planned(self, asked: PendingTrial) -> PlannedRun:
@@ -232,8 +231,8 @@ class StudyPlan:
         values: dict[str, Value] = dict(asked.trial.params)
         return PlannedRun(
             kind=Kind.TRIAL,
-            label=trial_label(asked.number),
-            name=trial_name(asked.number, values),
+            label=self._label(asked.number),
+            name=trial_name(self._label(asked.number), values),
             config=asked.config,
             tags={
                 Tag.STUDY: self.name,
@@ -245,7 +244,7 @@ class StudyPlan:
             metric=self.study.metric,
             should_continue=asked.report,
             prunes=self.study.pruner != "none",
-            batch=self._batches.configs(asked.number),
+            batch=self.batch_of(asked.number),
             cell=self.cell,
         )
 

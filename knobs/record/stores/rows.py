@@ -69,6 +69,11 @@ class Row:
         return int(self.tags[Tag.TRIAL])
 
     @property
+    def repetition(self) -> int:
+        """The repetition of an ablation that a trial or a fresh seed belongs to."""
+        return int(self.tags.get(Tag.REPETITION, "0"))
+
+    @property
     def seed(self) -> int:
         """The seed of a run's config."""
         return int(self.tags[Tag.SEED])

@@ -1,9 +1,10 @@
-"""The numbers of an ablation's cells, from their seeds: means, differences to the baseline, corrected p. No words."""
+"""The numbers of an ablation's cells: means, differences to the baseline, corrected p, components of spread."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Spread:
     p: float | None = None
     """The p of a difference; in `CellNumbers` it is corrected over the cells."""
     n: int = 1
-    """Seeds behind it."""
+    """Repetitions, or seeds, behind it."""
     doubt: str = ""
     """Why the interval should not be relied on; empty if it may be."""
 
@@ -40,14 +41,18 @@ class CellNumbers:
 
     cell: RecordedCell
     mean: Spread | None
-    """None if no seed finished."""
+    """None if nothing finished."""
     difference: Spread | None
-    """Difference to the baseline, paired by seed. None for the baseline, and if fewer than two seeds are shared."""
+    """Difference to the baseline, paired. None for the baseline, and if fewer than two rows are shared."""
     lost: int
-    """Seeds that ended without a value."""
+    """Repetitions, or seeds, that ended without a value."""
     parameters: int | None
     validation: float | None
-    """Mean of the seeds' validation metric."""
+    """Mean of the validation metric."""
+    seeds_sd: float | None = None
+    """Standard deviation between the seeds of a repetition, pooled over repetitions; None with one seed in each."""
+    tuning_sd: float | None = None
+    """Standard deviation that tuning adds to a repetition's value: between repetitions, beyond what seeds explain."""
 
 
 def cell_numbers(ablation: RecordedAblation) -> list[CellNumbers]:
@@ -63,12 +68,24 @@ def cell_numbers(ablation: RecordedAblation) -> list[CellNumbers]:
                 cell=cell,
                 mean=_mean_spread(cell, metric),
                 difference=differences.get(cell.name),
-                lost=sum(seed.ended for seed in cell.seeds) - len(cell.values(metric)),
+                lost=cell.lost,
                 parameters=int(sizes[0]) if sizes else None,
                 validation=float(np.mean(validation)) if validation else None,
+                **_sds(cell, metric),
             )
         )
     return rows
+
+
+def _sds(cell: RecordedCell, metric: str) -> dict[str, float | None]:
+    """Return the two components of a repetition's variance as standard deviations, by one-way analysis of variance."""
+    groups = [values for values in cell.seeds_by_repetition(metric).values() if len(values) > 1]
+    if not cell.repeated or len(groups) < 2:
+        return {}
+    within = float(np.mean([np.var(values, ddof=1) for values in groups]))
+    between = float(np.var([np.mean(values) for values in groups], ddof=1))
+    size = float(np.mean([len(values) for values in groups]))
+    return {"seeds_sd": within**0.5, "tuning_sd": max(0.0, between - within / size) ** 0.5}
 
 
 def _mean_spread(cell: RecordedCell, metric: str) -> Spread | None:
@@ -104,6 +121,16 @@ def tuned_values(cell: RecordedCell, ablation: RecordedAblation) -> list[float]:
         return []
     worst = min(found) if ablation.direction == "maximize" else max(found)
     return found + [worst] * (len(ended) - len(found))
+
+
+def winning_value(cell: RecordedCell, knob: str) -> Any:
+    """Return a tuned knob's value in the winners: the median of numbers, the commonest of other values, or None."""
+    chosen = [winner.chosen[knob] for winner in cell.winners.values() if knob in winner.chosen]
+    if not chosen:
+        return None
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in chosen):
+        return max(chosen, key=chosen.count)
+    return sorted(chosen)[(len(chosen) - 1) // 2]
 
 
 def cells_of_claim(verdict: ClaimVerdict, ablation: RecordedAblation) -> Sequence[RecordedCell]:

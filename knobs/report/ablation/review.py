@@ -32,6 +32,8 @@ from knobs.report.formats.document import Inline, Parts, joined
 from knobs.report.receipts import Ledger
 from knobs.stats.intervals import FEWEST
 
+_UNTUNED = "nothing to tune"
+
 FEW_TRIALS = 4
 """Fewer trials cannot show what more trials would find."""
 
@@ -43,7 +45,7 @@ def ablation_findings(
     ledger: Ledger,
 ) -> list[Finding]:
     """Return the result of every check, those that need a look first."""
-    tunings = [Tuning(c.name, c.trials, c.winner, c.space, trials_group(c)) for c in ablation.cells]
+    tunings = [Tuning(c.name, c.trials, list(c.winners.values()), c.space, trials_group(c)) for c in ablation.cells]
     seeds = [(seeds_group(c), c.seeds) for c in ablation.cells]
     trials = [(trials_group(c), c.trials) for c in ablation.cells]
     every = [
@@ -77,16 +79,17 @@ def _check_trials(ablation: RecordedAblation, ledger: Ledger) -> Finding:
         if not cell.space:
             continue
         values = tuned_values(cell, ablation)
-        if len(values) < FEW_TRIALS:
+        budget = min(len(values), ablation.definition.trials)
+        if budget < FEW_TRIALS:
             few.append(cell.name)
             continue
-        best = stats.expected_best(values, direction=ablation.direction)
+        best = stats.expected_best(values, direction=ablation.direction)[:budget]
         gain = float(abs(best[-1] - best[-(-len(best) // 2) - 1]))
-        seeds = list(cell.values(ablation.metric).values())
-        noise = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0
+        seeds = [seed.value(ablation.metric) for seed in cell.seeds if seed.finished]
+        noise = float(np.std([value for value in seeds if value is not None], ddof=1)) if len(seeds) > 1 else 0.0
         if gain > max(noise, 1e-12):
             key = f"review/trials/{cell.name}"
-            how = f"expected best {ablation.metric} of {len(values)} trials less that of half as many"
+            how = f"expected best {ablation.metric} of {budget} trials less that of half as many"
             sd = f"sd of {ablation.metric}"
             parts: list[Inline] = [
                 f"{cell.name} ",
@@ -109,7 +112,7 @@ def _check_trials(ablation: RecordedAblation, ledger: Ledger) -> Finding:
 def _check_equal_budgets(ablation: RecordedAblation) -> Finding:
     """Check that all cells had the same trials, seeds and steps."""
     budgets: dict[str, Callable[[RecordedCell], str]] = {
-        "trials": lambda cell: str(sum(trial.ended for trial in cell.trials)),
+        "trials": lambda cell: str(sum(trial.ended for trial in cell.trials)) if cell.space else _UNTUNED,
         "seeds": lambda cell: str(sum(seed.ended for seed in cell.seeds)),
         "steps a run": _steps,
     }
@@ -118,6 +121,7 @@ def _check_equal_budgets(ablation: RecordedAblation) -> Finding:
         values: dict[str, list[str]] = {}
         for cell in ablation.cells:
             values.setdefault(amount(cell), []).append(cell.name)
+        values.pop(_UNTUNED, None)
         if len(values) > 1:
             texts = [f"{value} ({', '.join(names)})" for value, names in sorted(values.items())]
             found.append(f"{budget}: {', '.join(texts)}")
@@ -132,26 +136,27 @@ def _steps(cell: RecordedCell) -> str:
 
 
 def _check_seeds(ablation: RecordedAblation, verdicts: Sequence[ClaimVerdict], ledger: Ledger) -> Finding:
-    """Check that the seeds suffice: an undecided claim may only lack seeds, and few skewed values give no interval."""
-    title = "Enough seeds for the claims"
+    """Check that rows suffice: an undecided claim may only lack more, and few skewed values give no interval."""
+    unit = ablation.definition.unit
+    title = f"Enough {unit}s for the claims"
     found: list[Parts] = []
     few = [cell.name for cell in ablation.cells if len(cell.values(ablation.shown)) < FEWEST]
     if few:
-        found.append([f"below {FEWEST} finished seeds an interval does not hold for skewed values: {', '.join(few)}"])
+        found.append([f"below {FEWEST} finished {unit}s an interval does not hold for skewed values: {', '.join(few)}"])
     for number, verdict in enumerate(verdicts, 1):
         if verdict.verdict != "undecided" or ablation.missing:
             continue
         more = verdict.result.needed_more_seeds if verdict.result else None
-        remark: Parts = [verdict.note if verdict.result is None else "no reasonable number of seeds would decide it"]
+        remark: Parts = [verdict.note if verdict.result is None else f"no reasonable number of {unit}s would decide it"]
         if more:
             needed = more + (verdict.result.n if verdict.result else 0)
-            key, how = f"claim/{number}/needed", "seeds for power 0.8, were effect and spread the true ones"
+            key, how = f"claim/{number}/needed", f"{unit}s for power 0.8, were effect and spread the true ones"
             shown = ledger.number(key, needed, f"claim {number}", how)
-            remark = ["a new ablation would need about ", shown, " seeds a cell, were effect and spread the true ones"]
+            remark = ["a new ablation would need about ", shown, f" {unit}s, were effect and spread the true ones"]
         found.append([f"claim {number} is undecided: ", *remark])
     if found:
         return Finding(title, False, [*joined(found, "; "), "."])
-    return Finding(title, True, [f"every cell has at least {FEWEST} finished seeds, and every claim is decided."])
+    return Finding(title, True, [f"every cell has at least {FEWEST} finished {unit}s, and every claim is decided."])
 
 
 def _check_ranks(ablation: RecordedAblation, rows: Sequence[CellNumbers], ledger: Ledger) -> Finding:

@@ -43,7 +43,12 @@ def verdict_blocks(
     items = [_verdict_line(ablation, i, verdict, ledger) for i, verdict in enumerate(verdicts, 1)]
     blocks: list[Block] = [Bullets(items)] if items else [Paragraph(["It makes no claim."])]
     if any(verdict.result for verdict in verdicts) and not ablation.missing:
-        remark = "Effect with its 95% interval; p corrected for all claims together (Holm); n is seeds, paired."
+        unit = ablation.definition.unit
+        remark = f"Effect with its 95% interval; p corrected for all claims together (Holm); n is {unit}s, paired."
+        if unit == "seed" and ablation.spaces:
+            remark += (
+                " Every cell was tuned once: verdicts hold for this one tuning, and another may choose other values."
+            )
         blocks.append(Paragraph([remark], quiet=True))
     return [*blocks, *review_hint(findings)]
 
@@ -66,7 +71,7 @@ def _verdict_line(ablation: RecordedAblation, i: int, verdict: ClaimVerdict, led
     parts += [" [", number("low", low, signed_text(low), ", lower end of its 95% interval"), ", "]
     parts += [number("high", high, signed_text(high), ", upper end of its 95% interval"), "], p "]
     parts += [number("p", result.p, p_text(result.p), ", p corrected over all claims"), ", n "]
-    parts.append(number("n", result.n, str(result.n), ", seeds"))
+    parts.append(number("n", result.n, str(result.n), f", {ablation.definition.unit}s"))
     note = f" ({verdict.note})" if verdict.note else ""
     return [*parts, note, " · ", Link(f"runs of claim {i}", f"#receipt-claim-{i}")]
 
@@ -76,7 +81,7 @@ def result_blocks(ablation: RecordedAblation, figures: Mapping[str, object]) -> 
     over = ", ".join(ablation.factors)
     marks = "line and band" if ordered_factor(ablation) is not None else "dot and bar"
     shown = metric_label(ablation.shown)
-    caption = f"Mean ({marks}) with its 95% interval; small marks are single seeds."
+    caption = f"Mean ({marks}) with its 95% interval; small marks are single {ablation.definition.unit}s."
     blocks: list[Block] = [picture("main", f"{shown} over {over}", caption)]
     if "heat" in figures:
         blocks.append(picture("heat", f"{shown} by {over}", "The same means at a glance."))
@@ -124,7 +129,8 @@ def reproduce_blocks(ablation: RecordedAblation) -> list[Block]:
     quick = " --quick" if definition.quick else ""
     cell = next((c.name for c in ablation.cells if c.seeds), ablation.cells[0].name)
     lines = [
-        f"knobs ablate {shlex.quote(file)}{quick} --trials {definition.trials} --seeds {definition.seeds}",
+        f"knobs ablate {shlex.quote(file)}{quick} --repetitions {definition.repetitions} --trials {definition.trials} "
+        f"--seeds {definition.seeds}{' --until-decided' if definition.looks else ''}",
         f"knobs report {shlex.quote(ablation.name)} --against DIR",
         f"knobs reproduce --cell {shlex.quote(' '.join(cell.split()))} --report DIR",
         "knobs reproduce RUN_ID",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from knobs.numbers import count_text, metric_text, p_text, signed_text
 from knobs.record.recorded_ablation import RecordedAblation
 from knobs.record.schema import is_test
-from knobs.report.ablation.cells import CellNumbers, Spread, seeds_group
+from knobs.report.ablation.cells import CellNumbers, Spread, seeds_group, winning_value
 from knobs.report.common_sections import files_note
 from knobs.report.figures.style import metric_label
 from knobs.report.formats.document import Block, Bullets, DataTable, Inline, Link, Paragraph, Parts, Table, slug
@@ -17,12 +17,13 @@ from knobs.report.receipts import Ledger
 def cell_table(ablation: RecordedAblation, rows: Sequence[CellNumbers], ledger: Ledger) -> Table:
     """Return a row per cell: mean, difference to the baseline, p, seeds, parameters."""
     shown, baseline = ablation.shown, ablation.baseline
+    unit = ablation.definition.unit
     head = [
         "cell",
         f"{metric_label(shown)}, mean [95%]",
         f"difference to {baseline.name} [95%]",
         "p",
-        "seeds",
+        f"{unit}s",
         "parameters",
     ]
     lines: list[Sequence[Parts]] = []
@@ -32,14 +33,14 @@ def cell_table(ablation: RecordedAblation, rows: Sequence[CellNumbers], ledger: 
         base: Inline = " (baseline)" if row.cell is baseline else ""
         none = "no seed finished" if row.cell.seeds else "nothing recorded"
         mean = _spread_parts(ledger, f"{key}/mean", row.mean, group, f"mean of {shown}", signs=False, none=none)
-        how = f"mean of {shown} less {baseline.name}'s, paired by seed"
+        how = f"mean of {shown} less {baseline.name}'s, paired by {unit}"
         gap = _spread_parts(ledger, f"{key}/difference", row.difference, group, how, signs=True)
         p: Parts = ["-"]
         if row.difference is not None and row.difference.p is not None:
             p_how = "p of the difference, corrected over all cells (Holm)"
             p = [ledger.number(f"{key}/p", row.difference.p, group, p_how, p_text(row.difference.p))]
-        n = ledger.number(f"{key}/seeds", row.mean.n if row.mean else 0, group, "seeds that finished")
-        ended = ledger.number(f"{key}/ended", row.lost + (row.mean.n if row.mean else 0), group, "seeds that ended")
+        n = ledger.number(f"{key}/seeds", row.mean.n if row.mean else 0, group, f"{unit}s that finished")
+        ended = ledger.number(f"{key}/ended", row.lost + (row.mean.n if row.mean else 0), group, f"{unit}s that ended")
         size: Parts = ["-"]
         if row.parameters is not None:
             text = count_text(row.parameters)
@@ -68,10 +69,17 @@ def note_blocks(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> list
     """Return the remarks under the table: how to read it, and the intervals not to rely on."""
     tuned = " with the best tuned values" if any(cell.space for cell in ablation.cells) else ""
     read = " and read on the test split once" if is_test(ablation.shown) else ""
+    unit, seeds = ablation.definition.unit, ablation.definition.seeds
+    if unit == "repetition":
+        tuned = " with the best values of its own tuning" if tuned else ""
+        fresh = f"{seeds} fresh seed{'s' * (seeds > 1)}"
+        over = f"A repetition is the mean of {fresh}, trained{tuned}{read}. Means are over repetitions"
+    else:
+        once = " of one tuning" if tuned else ""
+        over = f"Means are over fresh seeds, trained{tuned}{once}{read}"
     remark = (
-        f"Means are over fresh seeds, trained{tuned}{read}; their intervals hold for skewed values too. Differences "
-        "are paired by seed; their p is corrected for the number of cells (Holm). All intervals are 95%, each by "
-        "itself."
+        f"{over}; their intervals hold for skewed values too. Differences are paired by {unit}; their p is corrected "
+        "for the number of cells (Holm). All intervals are 95%, each by itself."
     )
     blocks: list[Block] = [Paragraph([remark], quiet=True)]
     doubts: list[Parts] = [
@@ -87,15 +95,15 @@ def note_blocks(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> list
 
 def cell_data(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> DataTable:
     """Return a row per cell in full precision, one value per column."""
-    knobs = sorted({name for row in rows for name in row.cell.space})
+    knobs, unit = sorted({name for row in rows for name in row.cell.space}), ablation.definition.unit
     head = [
         "cell", *ablation.factors, "metric", "mean", "mean_low", "mean_high", "difference", "difference_low",
-        "difference_high", "p_corrected", "seeds", "seeds_lost", "parameters", *(f"best {name}" for name in knobs),
+        "difference_high", "p_corrected", f"{unit}s", f"{unit}s_lost", "seeds_sd", "tuning_sd", "parameters",
+        *(f"best {name}" for name in knobs),
     ]  # fmt: skip
     lines: list[Sequence[object]] = []
     for row in rows:
         mean, gap = row.mean, row.difference
-        chosen = row.cell.winner.chosen if row.cell.winner else {}
         lines.append(
             [
                 row.cell.name,
@@ -105,8 +113,10 @@ def cell_data(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> DataTa
                 *([gap.value, gap.low, gap.high, gap.p] if gap else [None] * 4),
                 mean.n if mean else 0,
                 row.lost,
+                row.seeds_sd,
+                row.tuning_sd,
                 row.parameters,
-                *(chosen.get(name) for name in knobs),
+                *(winning_value(row.cell, name) for name in knobs),
             ]
         )
     return DataTable(head, lines)

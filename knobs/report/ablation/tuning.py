@@ -6,15 +6,26 @@ from collections.abc import Mapping, Sequence
 
 from knobs.numbers import knob_text, metric_text
 from knobs.record.knob_range import KnobRange
-from knobs.record.recorded_ablation import RecordedAblation
-from knobs.report.ablation.cells import trials_group
+from knobs.record.recorded_ablation import RecordedAblation, RecordedCell
+from knobs.report.ablation.cells import cell_numbers, seeds_group, trials_group, winning_value
 from knobs.report.common_sections import picture
 from knobs.report.figures.style import metric_label
-from knobs.report.formats.document import Block, Bullets, Code, Link, Paragraph, Parts, Picture, Table, joined, slug
+from knobs.report.formats.document import (
+    Block,
+    Bullets,
+    Code,
+    Inline,
+    Link,
+    Paragraph,
+    Parts,
+    Picture,
+    Table,
+    joined,
+    slug,
+)
 from knobs.report.receipts import Ledger
 
 EXPECTED = "The best value that n trials, drawn from those that ran, are expected to reach."
-ADAPTIVE = " Trial 0 is the baseline, the others were proposed by the sampler."
 
 
 def tuning_blocks(ablation: RecordedAblation, ledger: Ledger, figures: Mapping[str, object]) -> list[Block]:
@@ -26,15 +37,17 @@ def tuning_blocks(ablation: RecordedAblation, ledger: Ledger, figures: Mapping[s
     except_for = f" but {' / '.join(untuned)} (nothing to tune)" if untuned else ""
     ranges = joined([[Code(name), f" ({_range_texts(found)})"] for name, found in spaces.items()])
     definition, metric = ablation.definition, metric_label(ablation.metric)
-    budget = (
-        f"{definition.trials} trials of {_steps(ablation)} steps, then {definition.seeds} fresh seeds with the best "
-        "of them"
+    again = (
+        "" if definition.unit == "seed" else f"{definition.repetitions} times, each with draws and seeds of its own, "
     )
-    adaptive = ADAPTIVE if definition.trials > 1 else ""
+    budget = (
+        f"{again}{definition.trials} trials of {_steps(ablation)} steps, then {definition.seeds} fresh seeds with the "
+        "best of them"
+    )
     blocks: list[Block] = [
         Paragraph([f"Tuned anew in every cell{except_for}: ", *ranges, f". Budget of every cell: {budget}."]),
         _tuning_table(ablation, list(spaces), ledger),
-        picture("tuning", f"Expected best {metric} of n trials", EXPECTED + adaptive),
+        picture("tuning", f"Expected best {metric} of n trials", EXPECTED),
     ]
     for i, name in enumerate(spaces, 1):
         if f"tuned-{i}" in figures:
@@ -45,22 +58,34 @@ def tuning_blocks(ablation: RecordedAblation, ledger: Ledger, figures: Mapping[s
 
 
 def _tuning_table(ablation: RecordedAblation, knobs: Sequence[str], ledger: Ledger) -> Table:
+    repeated = ablation.definition.unit != "seed"
     rows: list[Sequence[Parts]] = []
-    for cell in ablation.cells:
+    for numbers in cell_numbers(ablation):
+        cell = numbers.cell
         key, group = f"tuning/{cell.name}", trials_group(cell)
         ended = sum(trial.ended for trial in cell.trials)
-        best = cell.winner.value(ablation.metric) if cell.winner else None
-        how = f"{ablation.metric} of the best trial"
-        chosen = cell.winner.chosen if cell.winner else {}
+        found = [value for trial in cell.winners.values() if (value := trial.value(ablation.metric)) is not None]
+        best = sum(found) / len(found) if found else None
+        how = f"{ablation.metric} of the best trial" + (", mean over repetitions" if repeated else "")
         row: list[Parts] = [
             [Link(cell.name, f"#receipt-{slug(cell.name)}")],
             [ledger.number(f"{key}/trials", ended, group, "trials that ended")],
             ["-" if best is None else ledger.number(f"{key}/best", best, group, how, metric_text(best))],
-            *(_chosen_parts(ledger, f"{key}/{name}", chosen.get(name), group) for name in knobs),
+            *(_chosen_parts(ledger, f"{key}/{name}", cell, name, group) for name in knobs),
         ]
+        if repeated:
+            row += [
+                _sd_parts(ledger, f"{key}/tuning_sd", numbers.tuning_sd, seeds_group(cell), "tuning"),
+                _sd_parts(ledger, f"{key}/seeds_sd", numbers.seeds_sd, seeds_group(cell), "seeds of one winner"),
+            ]
         rows.append(row)
     head = ["cell", "trials", f"best {metric_label(ablation.metric)}", *(f"best {name}" for name in knobs)]
-    return Table(head, rows)
+    return Table([*head, *(["sd, tuning", "sd, seeds"] if repeated else [])], rows)
+
+
+def _sd_parts(ledger: Ledger, key: str, sd: float | None, group: str, what: str) -> Parts:
+    how = f"standard deviation between repetitions that {what} explains"
+    return ["-"] if sd is None else [ledger.number(key, sd, group, how, metric_text(sd))]
 
 
 def _range_texts(found: Mapping[KnobRange, Sequence[str]]) -> str:
@@ -77,10 +102,27 @@ def _steps(ablation: RecordedAblation) -> str:
     return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
-def _chosen_parts(ledger: Ledger, key: str, value: object, group: str) -> Parts:
+def _chosen_parts(ledger: Ledger, key: str, cell: RecordedCell, knob: str, group: str) -> Parts:
+    """Return a tuned knob's value in the best trial, or over the winners of repetitions its median and range."""
+    chosen = [winner.chosen[knob] for winner in cell.winners.values() if knob in winner.chosen]
+    value = winning_value(cell, knob)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return ["-" if value is None else knob_text(value)]
-    return [ledger.number(key, float(value), group, "value in the best trial", knob_text(float(value)))]
+        return ["-" if value is None else ", ".join(sorted({knob_text(one) for one in chosen}))]
+
+    def number(name: str, value: float, how: str) -> Inline:
+        return ledger.number(f"{key}{name}", float(value), group, how, knob_text(float(value)))
+
+    if len(chosen) == 1:
+        return [number("", value, "value in the best trial")]
+    low, high = min(chosen), max(chosen)
+    return [
+        number("", value, "median over the winners of all repetitions"),
+        " (",
+        number("/low", low, "lowest value of a winner"),
+        " to ",
+        number("/high", high, "highest value of a winner"),
+        ")",
+    ]
 
 
 def fixed_blocks(ablation: RecordedAblation) -> list[Block]:

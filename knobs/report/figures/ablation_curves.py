@@ -51,6 +51,7 @@ def draw_tuning(ablation: RecordedAblation) -> Figure:
         for drawn in panel.drawn:
             values = tuned_values(drawn.cell, ablation)
             best = stats.expected_best(values, direction=ablation.direction) if values else np.array([])
+            best = best[: ablation.definition.trials]
             x = np.arange(1, len(best) + 1)
             axes.plot(x, best, color=drawn.colour, marker=drawn.marker, ms=2.4, lw=1.1, label=drawn.name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
@@ -63,7 +64,7 @@ def draw_nuisance(ablation: RecordedAblation, knob: KnobRange) -> Figure:
     for axes, panel in used:
         for drawn in panel.drawn:
             tried = [
-                (t.chosen[knob.name], value, t is drawn.cell.winner)
+                (t.chosen[knob.name], value, t is drawn.cell.winners.get(t.row.repetition))
                 for t in drawn.cell.trials
                 if knob.name in t.chosen and (value := t.value(ablation.metric)) is not None
             ]

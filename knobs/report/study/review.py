@@ -31,8 +31,9 @@ def study_findings(study: RecordedStudy, ledger: Ledger) -> list[Finding]:
     """Return the result of every check, those that need a look first."""
     best = study.ranked[0] if study.ranked else None
     group = trial_group(best) if best else "all runs"
+    tuning = Tuning(best.key if best else "", study.trials, [best] if best else [], study.space, group)
     every = [
-        check_edges([Tuning(best.key if best else "", study.trials, best, study.space, group)], ledger),
+        check_edges([tuning], ledger),
         _check_settled(study),
         _check_trials(study, ledger),
         check_lost_runs([("all runs", study.trials)], ledger),
