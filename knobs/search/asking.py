@@ -7,7 +7,6 @@ give the same trials, values and pruning decisions.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,13 +78,14 @@ class Search:
 
         Raise `BadInputError` if the space returns no `RunConfig`, or one that differs from what it suggested.
         """
-        seed = int.from_bytes(hashlib.sha256(f"{self.study.seed}/{number}".encode()).digest()[:4], "big")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna's notes on experimental parts that we chose knowingly
             memory = optuna.create_study(
                 study_name=self.name,
                 direction=self.study.direction,
-                sampler=make_sampler(self.study.sampler, seed),
+                sampler=make_sampler(
+                    self.study.sampler, self.study.seed, number, baseline_first=self.study.baseline_first
+                ),
                 pruner=make_pruner(self.study.pruner, self.study.baseline),
             )
             known = 0 if self.is_independent(number) else max(0, number - self.study.feedback_lag + 1)

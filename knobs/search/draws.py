@@ -5,7 +5,6 @@ Nothing of the study is touched: the draws have a generator of their own, and Py
 
 from __future__ import annotations
 
-import math
 import random
 import warnings
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from optuna.distributions import (
 from knobs.config import RunConfig
 from knobs.errors import BadInputError, KnobsError, nearest
 from knobs.search.optuna_internals import DrawnTrial, SpaceProbe
+from knobs.search.quasi_random import value_at
 from knobs.search.study import Study
 from knobs.user_code import line_of, placed_text, user_error
 
@@ -86,16 +86,9 @@ class _Chooser:
         if isinstance(distribution, CategoricalDistribution):
             return self.random.choice(distribution.choices)
         assert isinstance(distribution, FloatDistribution | IntDistribution)
-        low, high = distribution.low, distribution.high
-        share = float(self.number) if self.number < 2 else self.random.random()
-        if distribution.log:
-            value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-        else:
-            value = low + share * (high - low)
-        value = low if share == 0 else high if share == 1 else min(max(value, low), high)
-        if distribution.step is not None:
-            value = min(low + round((value - low) / distribution.step) * distribution.step, high)
-        return int(value) if isinstance(distribution, IntDistribution) else float(value)
+        if self.number < 2:
+            return distribution.high if self.number else distribution.low
+        return value_at(distribution, self.random.random())
 
 
 def _refused(space: str, error: BaseException, trial: DrawnTrial) -> BadInputError:

@@ -80,6 +80,7 @@ class Study:
             "direction": self.direction,
             "seed": self.seed,
             "feedback_lag": self.feedback_lag,
+            "baseline_first": self.baseline_first,
             "sampler": self.sampler,
             "pruner": self.pruner,
         }

@@ -8,7 +8,7 @@ samples in every run, and differences between runs can be treated alike.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -47,7 +47,8 @@ class Tested:
 
 def run_tests(network: nn.Module, config: RunConfig, data: InMemoryData, folder: Path) -> Tested:
     """Evaluate a network on every test split, and write its predictions into `folder`."""
-    found, arrays, spec = Tested(), {}, config.data.spec()
+    found, spec = Tested(), config.data.spec()
+    arrays: dict[str, Any] = {}
     for split, batches in data.test_batches():
         prefix = f"test/{split}/" if split else "test/"
         outputs, targets = network_outputs(network, batches, config, data.device)
@@ -63,7 +64,8 @@ def run_tests(network: nn.Module, config: RunConfig, data: InMemoryData, folder:
         found.predictions = folder / PREDICTIONS
         folder.mkdir(parents=True, exist_ok=True)
         with found.predictions.open("wb") as file:
-            np.savez_compressed(file, **{name: _small(array) for name, array in arrays.items()})
+            small: dict[str, Any] = {name: _small(array) for name, array in arrays.items()}
+            np.savez_compressed(file, **small)
     return found
 
 
@@ -73,8 +75,6 @@ def sample_groups(samples: int) -> torch.Tensor:
     return order % min(GROUPS, samples)
 
 
-def _small(
-    array: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+def _small(array: Any) -> Any:
     """Return labels as 32-bit integers and other numbers as 32-bit floats."""
     return array.astype(np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32)

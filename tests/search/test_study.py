@@ -1,6 +1,5 @@
 """Suggested trials depend on the trial's number and on the history that the feedback lag allows, on nothing else."""
 
-import hashlib
 import json
 import random
 import warnings
@@ -290,10 +289,9 @@ def test_the_first_trials_depend_on_no_other_one(sampler: str) -> None:
 
 def optuna_ask(study: Study, number: int, history: dict[int, FrozenTrial]) -> dict[str, Any]:
     """Return what Optuna's sampler chooses for this trial if it sees all trials before it."""
-    seed = int.from_bytes(hashlib.sha256(f"{study.seed}/{number}".encode()).digest()[:4], "big")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        memory = optuna.create_study(direction=study.direction, sampler=make_sampler(study.sampler, seed))
+        memory = optuna.create_study(direction=study.direction, sampler=make_sampler(study.sampler, study.seed, number))
     memory.add_trials([history[n] for n in range(number)])
     if number == 0:
         memory.enqueue_trial(dict(study.baseline.knobs()))
