@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.statistics.intervals import NAMED, RUNS, differences, effects, means, noise, table, trend_choices
-from knobs.stats.claims import ClaimTest, beats, decide, falls, matches, no_difference, seeds_to_decide
+from knobs.stats import ClaimTest, beats, decide, falls, matches, no_difference, seeds_to_decide
 from knobs.stats.compare import paired_difference
 
 

@@ -8,7 +8,7 @@ from knobs.ablation.claims import Beats, Claim, Computed, Exceeds, Matches, NoDi
 from knobs.ablation.factors import Cell, Derived, Factor, Quick, RecordedValues, Reference
 from knobs.ablation.matching import Match, match_config, network_size
 from knobs.ablation.names import DERIVED
-from knobs.ablation.verdicts import ClaimVerdict, decide_claims
+from knobs.ablation.verdicts import ClaimVerdict, decide_claims, decide_claims_after_looks
 
 __all__ = [
     "DERIVED",
@@ -34,6 +34,7 @@ __all__ = [
     "UndecidableError",
     "Values",
     "decide_claims",
+    "decide_claims_after_looks",
     "is_selected",
     "match_config",
     "network_size",

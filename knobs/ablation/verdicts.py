@@ -38,6 +38,40 @@ def decide_claims(
         metrics: The values of each metric that a claim names.
         factors: Levels by factor.
     """
+    tests, notes = _test_claims(claims, metrics, factors)
+    results = dict(zip(tests, stats.decide(list(tests.values())), strict=True))
+    return [_verdict(claim, results.get(index), notes[index]) for index, claim in enumerate(claims)]
+
+
+def decide_claims_after_looks(
+    claims: Sequence[Claim],
+    looks: Mapping[int, Mapping[str, Values]],
+    most: int,
+    factors: Mapping[str, list[str]],
+) -> list[ClaimVerdict]:
+    """Decide an ablation's claims together after planned looks, of which there may be no more than up to `most` rows.
+
+    Args:
+        claims: The claims, in the order of the result.
+        looks: By the number of rows of each look so far, in order: the values of each metric that a claim names.
+        most: The planned maximum of rows.
+        factors: Levels by factor.
+    """
+    made = [_test_claims(claims, metrics, factors) for metrics in looks.values()]
+    tests, notes = made[-1]
+    rows = [[tested.get(index, NO_TEST) for index in tests] for tested, _ in made]
+    results = dict(zip(tests, stats.decide_after_looks(list(looks), most, rows), strict=True))
+    return [_verdict(claim, results.get(index), notes[index]) for index, claim in enumerate(claims)]
+
+
+NO_TEST = stats.ClaimTest(effect=stats.mean_interval([0.0, 1.0]), p_supports=1.0, p_contradicts=1.0)
+"""Takes the place of a test at a look at which there were too few values."""
+
+
+def _test_claims(
+    claims: Sequence[Claim], metrics: Mapping[str, Values], factors: Mapping[str, list[str]]
+) -> tuple[dict[int, stats.ClaimTest], dict[int, str]]:
+    """Return the test of each claim that can be tested, and a note on each claim."""
     tests: dict[int, stats.ClaimTest] = {}
     notes: dict[int, str] = {}
     for index, claim in enumerate(claims):
@@ -45,10 +79,9 @@ def decide_claims(
             tests[index], notes[index] = claim.test(metrics.get(claim.metric, {}), factors)
         except UndecidableError as error:
             notes[index] = str(error)
-    results = dict(zip(tests, stats.decide(list(tests.values())), strict=True))
-    verdicts = []
-    for index, claim in enumerate(claims):
-        result = results.get(index)
-        caveats = [notes[index], result.caveat if result else ""]
-        verdicts.append(ClaimVerdict(claim, result, "; ".join(text for text in caveats if text)))
-    return verdicts
+    return tests, notes
+
+
+def _verdict(claim: Claim, result: stats.ClaimResult | None, note: str) -> ClaimVerdict:
+    caveats = [note, result.caveat if result else ""]
+    return ClaimVerdict(claim, result, "; ".join(text for text in caveats if text))

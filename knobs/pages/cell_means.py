@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from knobs.record.recorded_ablation import RecordedAblation, RecordedCell
+from knobs.record.recorded_ablation import RecordedAblation
+from knobs.record.recorded_cell import RecordedCell
 from knobs.record.schema import Metric, Tag
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from knobs import stats
-from knobs.ablation import ClaimVerdict, Values, decide_claims
-from knobs.config import BOUNDS
+from knobs.ablation import Claim, ClaimVerdict, Values, decide_claims, decide_claims_after_looks
 from knobs.record.definition import AblationDefinition
 from knobs.record.knob_range import KnobRange
 from knobs.record.queries import counted_seeds, counted_trials, current, newest_references, runs_of_kind
-from knobs.record.recorded import Recorded, every_range
+from knobs.record.recorded import Recorded
+from knobs.record.recorded_cell import RecordedCell
 from knobs.record.registration import Registration, read_registration
 from knobs.record.runs import RecordedRun, RunReader
 from knobs.record.schema import Artifact, Kind, MlflowTag, Tag
@@ -21,83 +19,6 @@ from knobs.record.spaces import SpaceStore
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.rows import Row
 from knobs.record.verdicts import RecordedVerdict, verdicts_from_json
-
-
-@dataclass(frozen=True)
-class RecordedCell:
-    """A cell: the trials that tuned it, and its fresh seeds."""
-
-    name: str
-    levels: Mapping[str, str]
-    row: Row | None
-    """Its run; None if the cell never started."""
-    seeds: Sequence[RecordedRun]
-    """The fresh seeds, by seed; those of an earlier winner are left out."""
-    defined_space: Mapping[str, KnobRange]
-    repeated: bool
-    """True if repetitions are the rows of tests; if not, there is one, and its seeds are the rows."""
-    read_trials: Callable[[], Sequence[RecordedRun]]
-
-    @cached_property
-    def trials(self) -> Sequence[RecordedRun]:
-        """The trials that count, by repetition and number; read when first needed."""
-        return self.read_trials()
-
-    @cached_property
-    def space(self) -> dict[str, KnobRange]:
-        """Every knob that was tuned in any trial, by name."""
-        return every_range(self.defined_space, self.trials)
-
-    @cached_property
-    def winners(self) -> dict[int, RecordedRun]:
-        """By repetition: the trial whose knobs its seeds have."""
-        chosen = {(seed.row.repetition, seed.tag(Tag.WINNER_TRIAL)) for seed in self.seeds}
-        return {t.row.repetition: t for t in self.trials if (t.row.repetition, t.tag(Tag.TRIAL)) in chosen}
-
-    def seeds_by_repetition(self, metric: str) -> dict[int, list[float]]:
-        """Return a metric's values of the fresh seeds that finished, by repetition."""
-        found: dict[int, list[float]] = {}
-        for seed in self.seeds:
-            if seed.finished and (value := seed.value(metric)) is not None:
-                found.setdefault(seed.row.repetition, []).append(value)
-        return found
-
-    def values(self, metric: str) -> dict[int, float]:
-        """Return a metric's value by repetition, the mean over its finished seeds; without repetitions, by seed."""
-        if self.repeated:
-            return {n: sum(values) / len(values) for n, values in self.seeds_by_repetition(metric).items()}
-        found = {seed.row.seed: seed.value(metric) for seed in self.seeds if seed.finished}
-        return {seed: value for seed, value in found.items() if value is not None}
-
-    @property
-    def lost(self) -> int:
-        """Repetitions (or seeds) that ended without a value: no seed of them finished."""
-        kept = {self._row_of(seed) for seed in self.seeds if seed.finished}
-        return len({self._row_of(seed) for seed in self.seeds if seed.ended} - kept)
-
-    def _row_of(self, seed: RecordedRun) -> int:
-        return seed.row.repetition if self.repeated else seed.row.seed
-
-    def ended_repetitions(self, wanted: int, trials: int, seeds: int) -> int:
-        """Return how many of the first repetitions, without a gap, have ended."""
-        ended = Counter(run.row.repetition for run in self.seeds if run.ended)
-        tried = Counter(run.row.repetition for run in self.trials if run.ended)
-        finished = {run.row.repetition for run in self.trials if run.finished}
-        for number in range(min(wanted, 1 + max((*ended, *tried), default=-1))):
-            hopeless = self.space and tried[number] >= trials and number not in finished
-            if ended[number] < seeds and not hopeless:
-                return number
-        return min(wanted, 1 + max((*ended, *tried), default=-1))
-
-    def mean(self, metric: str) -> stats.Estimate | None:
-        """Return the mean over repetitions (or seeds) with its 95% interval; None below two."""
-        values = list(self.values(metric).values())
-        return stats.mean_interval(values, bounds=BOUNDS.get(metric.rpartition("/")[2])) if len(values) > 1 else None
-
-    @property
-    def runs(self) -> list[RecordedRun]:
-        """Trials, then seeds."""
-        return [*self.trials, *self.seeds]
 
 
 @dataclass(frozen=True)
@@ -220,16 +141,34 @@ class RecordedAblation(Recorded):
         wanted = self.definition
         return min(cell.ended_repetitions(wanted.repetitions, wanted.trials, wanted.seeds) for cell in self.cells)
 
+    @cached_property
+    def looked(self) -> list[int]:
+        """The planned looks that have all their repetitions, up to the one that decided the last claim."""
+        found: list[int] = []
+        for look in self.definition.looks:
+            if look > self.reached:
+                break
+            found.append(look)
+            if all(verdict.verdict != "undecided" for verdict in self._decide_after(found)):
+                break
+        return found
+
     @property
+    def target(self) -> int:
+        """Repetitions that are enough: up to the look that decided every claim, or to the next look."""
+        looked, looks = self.looked, self.definition.looks
+        if not looks:
+            return self.definition.repetitions
+        if looked and all(verdict.verdict != "undecided" for verdict in self._decide_after(looked)):
+            return looked[-1]
+        return next((look for look in looks if look > self.reached), looks[-1])
+
+    @cached_property
     def missing(self) -> list[str]:
         """What has yet to run, one phrase per cell; empty if the ablation is complete."""
-        wanted = self.definition
-        if any(self.reached >= look and self.decided_at(look) for look in wanted.looks):
-            return []
-        target = next((look for look in wanted.looks if look > self.reached), wanted.repetitions)
-        found = []
+        wanted, target, found = self.definition, self.target, []
         for cell in self.cells:
-            ended = cell.ended_repetitions(wanted.repetitions, wanted.trials, wanted.seeds)
+            ended = cell.ended_repetitions(target, wanted.trials, wanted.seeds)
             if ended >= target:
                 continue
             trials = sum(trial.ended for trial in cell.trials if trial.row.repetition == ended)
@@ -244,28 +183,38 @@ class RecordedAblation(Recorded):
     def progress(self) -> str:
         """Cells and fresh seeds so far: `8 of 8 cells, 80 of 80 seeds`. A cell is done if all its seeds have ended."""
         ended = [sum(seed.ended for seed in cell.seeds) for cell in self.cells]
-        wanted = self.definition.seeds * self._target
+        wanted = self.definition.seeds * self.target
         done = sum(0 < wanted <= count for count in ended)
         return f"{done} of {len(self.cells)} cells, {sum(ended)} of {max(wanted * len(self.cells), sum(ended))} seeds"
 
-    @property
-    def _target(self) -> int:
-        """Repetitions that are trained or were, as far as known."""
-        looks = self.definition.looks
-        return next((look for look in looks if look >= self.reached), self.definition.repetitions)
+    def seed_values(self, metric: str, repetitions: int | None = None) -> Values:
+        """Return a metric's value by cell and repetition (or seed), as claims read it; of the first ones if given."""
+        return {
+            tuple(sorted(cell.levels.items())): {
+                row: value for row, value in cell.values(metric).items() if repetitions is None or row < repetitions
+            }
+            for cell in self.cells
+            if cell.seeds
+        }
 
-    def seed_values(self, metric: str) -> Values:
-        """Return a metric's value by cell and seed, as claims read it."""
-        return {tuple(sorted(cell.levels.items())): cell.values(metric) for cell in self.cells if cell.seeds}
-
-    def decided_at(self, look: int) -> bool:
-        """Return whether all claims were decided after this planned number of repetitions."""
-        return all(verdict.verdict != "undecided" for verdict in self.decide())
+    @cached_property
+    def claims(self) -> list[Claim]:
+        """The claims, as they are defined."""
+        return [definition.claim() for definition in self.definition.claims]
 
     def decide(self) -> list[ClaimVerdict]:
-        """Decide the claims from the repetitions, or seeds, that count."""
-        claims = [definition.claim() for definition in self.definition.claims]
-        return decide_claims(claims, {claim.metric: self.seed_values(claim.metric) for claim in claims}, self.factors)
+        """Decide the claims from the repetitions, or seeds, that count; after planned looks if there are some."""
+        if self.looked:
+            return self._decide_after(self.looked)
+        return decide_claims(self.claims, {name: self.seed_values(name) for name in self._claimed}, self.factors)
+
+    def _decide_after(self, looks: Sequence[int]) -> list[ClaimVerdict]:
+        values = {look: {name: self.seed_values(name, look) for name in self._claimed} for look in looks}
+        return decide_claims_after_looks(self.claims, values, self.definition.repetitions, self.factors)
+
+    @property
+    def _claimed(self) -> set[str]:
+        return {claim.metric for claim in self.claims}
 
     @cached_property
     def registration(self) -> Registration | None:

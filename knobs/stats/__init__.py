@@ -1,18 +1,15 @@
 """Statistics over arrays of runs: pure functions on NumPy arrays, seeds along axis 0."""
 
 from knobs.stats.claims import (
-    ClaimResult,
     ClaimTest,
     Verdict,
     beats,
-    decide,
     exceeds,
     falls,
     holm,
     matches,
     no_difference,
     rises,
-    seeds_to_decide,
 )
 from knobs.stats.compare import (
     contrasts,
@@ -23,8 +20,11 @@ from knobs.stats.compare import (
     trend,
     unpaired_difference,
 )
+from knobs.stats.decisions import ClaimResult, decide, decide_after_looks
 from knobs.stats.describe import expected_best, interquartile_mean, mean, probability_of_improvement
 from knobs.stats.intervals import Estimate, bca_interval, mean_interval
+from knobs.stats.planning import seeds_to_decide
+from knobs.stats.sequential import look_levels, sequential_p
 
 __all__ = [
     "ClaimResult",
@@ -36,12 +36,14 @@ __all__ = [
     "contrasts",
     "crossed_effects",
     "decide",
+    "decide_after_looks",
     "exceeds",
     "expected_best",
     "factor_effect",
     "falls",
     "holm",
     "interquartile_mean",
+    "look_levels",
     "matches",
     "mean",
     "mean_interval",
@@ -50,6 +52,7 @@ __all__ = [
     "probability_of_improvement",
     "rises",
     "seeds_to_decide",
+    "sequential_p",
     "sign_flip_p",
     "trend",
     "unpaired_difference",

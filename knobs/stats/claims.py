@@ -1,4 +1,4 @@
-"""Tests of claims on the recorded seeds, and the decision on all claims together under Holm's correction."""
+"""Tests of claims on repetitions or seeds, and Holm's correction."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import special
 
 from knobs.errors import BadInputError
 from knobs.stats.compare import paired_difference, trend, unpaired_difference
-from knobs.stats.intervals import FEWEST, Array, Estimate, checked_runs, mean_interval, stretch, tail_level, two_sided_p
+from knobs.stats.intervals import FEWEST, Array, Estimate, checked_runs, mean_interval, two_sided_p
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,23 +32,6 @@ class ClaimTest:
     margin: float = 0.0
     """The claimed value and its tolerance. With a margin of 0 the claim is one of direction."""
     caveat: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClaimResult:
-    """The result of one claim's test, corrected for the other claims of its ablation."""
-
-    verdict: Verdict
-    effect: float
-    interval: tuple[float, float]
-    """95% interval of the effect, not corrected for the other claims."""
-    p: float
-    """Corrected by Holm over the ablation's claims. The claim is decided if this is at most alpha."""
-    p_uncorrected: float
-    n: int
-    needed_more_seeds: int | None
-    """Seeds to add for power 0.8, if the observed effect and spread were true. 0 if decided, None if hopeless."""
-    caveat: str
 
 
 def _test(effect: Estimate, supports: float, contradicts: float, *, caveat: str = "", **band: float) -> ClaimTest:
@@ -161,68 +143,3 @@ def holm(p: ArrayLike) -> Array:
     corrected = np.empty_like(raw)
     corrected[order] = np.minimum(grown, 1.0)
     return corrected
-
-
-def decide(tests: Sequence[ClaimTest], alpha: float = 0.05) -> list[ClaimResult]:
-    """Decide the claims of one ablation together; return their results in the same order.
-
-    The chance that any of them is supported or contradicted wrongly is at most alpha if the tests' assumptions hold
-    (Holm 1979; Shaffer 1980 for a claim that can fail on both sides). That holds for one look at the runs. To add the
-    missing seeds and look again, give each look half of alpha; if not, errors are up to twice as frequent.
-    """
-    p = holm([min(t.p_supports, t.p_contradicts) for t in tests])
-    open_claims = int((p > alpha).sum())
-    results = []
-    for test, corrected in zip(tests, p, strict=True):
-        decided = bool(corrected <= alpha)
-        side: Verdict = "supported" if test.p_supports <= test.p_contradicts else "contradicted"
-        results.append(
-            ClaimResult(
-                verdict=side if decided else "undecided",
-                effect=float(test.effect.value),
-                interval=(float(test.effect.low), float(test.effect.high)),
-                p=float(corrected),
-                p_uncorrected=min(test.p_supports, test.p_contradicts),
-                n=test.effect.n,
-                needed_more_seeds=0 if decided else seeds_to_decide(test, alpha / open_claims),
-                caveat=test.caveat,
-            )
-        )
-    return results
-
-
-def seeds_to_decide(test: ClaimTest, alpha: float = 0.05, *, power: float = 0.8, most: int = 100) -> int | None:
-    """Return how many more seeds decide the claim with this power, if the observed effect and spread are the true ones.
-
-    `alpha` is the share that correction leaves to the claim. The power is that of a noncentral t (Cohen 1988, chapter
-    2); for an effect inside the tolerance, the failures of both one-sided tests are added (Phillips 1990). None if more
-    than `most` seeds are needed. The observed effect of a few seeds is itself uncertain:
-    `benchmarks/statistics/results/statistics.md` measures how often such plans succeed.
-    """
-    e = test.effect
-    n = e.n + np.arange(1, most + 1)
-    gap = abs(float(e.value) - test.centre)
-    side = np.sign(float(e.value) - test.centre)
-    inside = gap < test.margin
-    one_sided = inside and not e.any_shape
-    tail = np.full(len(n), alpha) if one_sided else tail_level(alpha, np.broadcast_to(e.any_shape, n.shape))
-    scale = e.se * np.sqrt(e.n / n)
-    dof = e.dof * (n - 1) / (e.n - 1)
-    t = -special.stdtrit(dof, tail)
-
-    def missed(distance: float, towards: float) -> Array:
-        """Return the chance that the interval reaches a bound at this true distance, so that the claim stays open."""
-        if not distance > 0:
-            return np.ones(len(n))
-        if scale[0] == 0:
-            return np.where(0.5**n <= tail, 0.0, 1.0)
-        # the skewness of the future runs varies: plan for 1 sd of a normal sample's skewness more
-        reach = stretch(towards * e.skew + np.sqrt(6 / n), n) if e.any_shape else 1.0
-        return np.asarray(np.nan_to_num(special.nctdtr(dof, distance / scale, t * reach), nan=1.0))
-
-    if inside:
-        chance = 1 - missed(test.margin - gap, side) - missed(test.margin + gap, -side)
-    else:
-        chance = 1 - missed(gap - test.margin, -side)
-    found = (chance >= power) & ((n >= FEWEST) | ~e.any_shape)
-    return int(np.argmax(found)) + 1 if found.any() else None

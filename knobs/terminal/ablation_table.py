@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from knobs.numbers import metric_text, p_text, recorded_knob_text, signed_text
-from knobs.record.recorded_ablation import RecordedAblation, RecordedCell
+from knobs.record.recorded_ablation import RecordedAblation
+from knobs.record.recorded_cell import RecordedCell
 from knobs.record.verdicts import RecordedVerdict
 from knobs.terminal.say import say
 from knobs.terminal.tables import console, plain_table

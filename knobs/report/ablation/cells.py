@@ -10,7 +10,8 @@ import numpy as np
 
 from knobs import stats
 from knobs.ablation import ClaimVerdict, is_selected
-from knobs.record.recorded_ablation import RecordedAblation, RecordedCell
+from knobs.record.recorded_ablation import RecordedAblation
+from knobs.record.recorded_cell import RecordedCell
 from knobs.record.schema import Metric
 
 

@@ -11,7 +11,8 @@ from scipy.stats import kendalltau
 from knobs import stats
 from knobs.ablation import ClaimVerdict
 from knobs.numbers import metric_text, share_text
-from knobs.record.recorded_ablation import RecordedAblation, RecordedCell
+from knobs.record.recorded_ablation import RecordedAblation
+from knobs.record.recorded_cell import RecordedCell
 from knobs.record.schema import on_test
 from knobs.report.ablation.cells import CellNumbers, paired_spread, seeds_group, trials_group, tuned_values
 from knobs.report.ablation.registered import check_looks, check_registration

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from knobs.numbers import knob_text, metric_text
 from knobs.record.knob_range import KnobRange
-from knobs.record.recorded_ablation import RecordedAblation, RecordedCell
+from knobs.record.recorded_ablation import RecordedAblation
+from knobs.record.recorded_cell import RecordedCell
 from knobs.report.ablation.cells import cell_numbers, seeds_group, trials_group, winning_value
 from knobs.report.common_sections import picture
 from knobs.report.figures.style import metric_label
