@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from knobs.ablation import Claim, ClaimVerdict, Values, decide_claims, decide_claims_after_looks
+from knobs import stats
+from knobs.ablation import Claim, ClaimVerdict, Values, decide_claims, decide_claims_after_looks, is_selected
 from knobs.record.definition import AblationDefinition
 from knobs.record.knob_range import KnobRange
 from knobs.record.queries import counted_seeds, counted_trials, current, newest_references, runs_of_kind
@@ -211,6 +212,28 @@ class RecordedAblation(Recorded):
     def _decide_after(self, looks: Sequence[int]) -> list[ClaimVerdict]:
         values = {look: {name: self.seed_values(name, look) for name in self._claimed} for look in looks}
         return decide_claims_after_looks(self.claims, values, self.definition.repetitions, self.factors)
+
+    def new_samples_interval(self, verdict: ClaimVerdict) -> tuple[float, float] | None:
+        """Return the interval of a claim's effect for new test samples; None if its metric is not of a test split."""
+        claim, selections = verdict.claim, verdict.claim.selections()
+        cells = [cell for cell in self.cells if any(is_selected(cell.levels, one) for one in selections)]
+        without = [cell.left_out(claim.metric) for cell in cells]
+        if verdict.result is None or not all(without):
+            return None
+        rows = sorted(set.intersection(*(set(found) for found in without)))
+        groups = min(len(values) for found in without for values in found.values())
+
+        def effect(row: int, group: int) -> float:
+            """Return the effect in one row: a test's effect is the mean over rows."""
+            values = {
+                tuple(sorted(cell.levels.items())): dict.fromkeys((0, 1), found[row][group])
+                for cell, found in zip(cells, without, strict=True)
+            }
+            return float(claim.test(values, self.factors)[0].effect.value)
+
+        test, _ = claim.test(self.seed_values(claim.metric), self.factors)
+        table = [[effect(row, group) for group in range(groups)] for row in rows]
+        return stats.new_samples_interval(test.effect, table) if len(table) > 1 else None
 
     @property
     def _claimed(self) -> set[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
 
 from knobs import stats
 from knobs.config import BOUNDS
 from knobs.record.knob_range import KnobRange
 from knobs.record.recorded import every_range
 from knobs.record.runs import RecordedRun
-from knobs.record.schema import Tag
+from knobs.record.schema import Tag, is_test
 from knobs.record.stores.rows import Row
 
 
@@ -61,6 +64,21 @@ class RecordedCell:
             return {n: sum(values) / len(values) for n, values in self.seeds_by_repetition(metric).items()}
         found = {seed.row.seed: seed.value(metric) for seed in self.seeds if seed.finished}
         return {seed: value for seed, value in found.items() if value is not None}
+
+    def left_out(self, metric: str) -> dict[int, list[float]]:
+        """Return a test metric without each group of test samples in turn, by repetition (or seed).
+
+        Empty if the metric is not of a test split, or the record of some run lacks it.
+        """
+        found: dict[int, list[Sequence[float]]] = {}
+        for seed in self.seeds:
+            if seed.finished and seed.value(metric) is not None:
+                values = seed.left_out.get(metric, ()) if is_test(metric) else ()
+                found.setdefault(self._row_of(seed), []).append(values)
+        groups = {len(values) for row in found.values() for values in row}
+        if len(groups) != 1 or not all(map(math.isfinite, (v for row in found.values() for each in row for v in each))):
+            return {}
+        return {row: np.mean(seeds, axis=0).tolist() for row, seeds in found.items()} if groups != {0} else {}
 
     @property
     def lost(self) -> int:

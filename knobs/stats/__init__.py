@@ -23,6 +23,7 @@ from knobs.stats.compare import (
 from knobs.stats.decisions import ClaimResult, decide, decide_after_looks
 from knobs.stats.describe import expected_best, interquartile_mean, mean, probability_of_improvement
 from knobs.stats.intervals import Estimate, bca_interval, mean_interval
+from knobs.stats.new_samples import new_samples_interval, sampling_sd
 from knobs.stats.planning import seeds_to_decide
 from knobs.stats.sequential import look_levels, sequential_p
 
@@ -47,10 +48,12 @@ __all__ = [
     "matches",
     "mean",
     "mean_interval",
+    "new_samples_interval",
     "no_difference",
     "paired_difference",
     "probability_of_improvement",
     "rises",
+    "sampling_sd",
     "seeds_to_decide",
     "sequential_p",
     "sign_flip_p",

@@ -10,6 +10,7 @@ import numpy as np
 
 from knobs import stats
 from knobs.ablation import ClaimVerdict, is_selected
+from knobs.config import BOUNDS
 from knobs.record.recorded_ablation import RecordedAblation
 from knobs.record.recorded_cell import RecordedCell
 from knobs.record.schema import Metric
@@ -50,6 +51,9 @@ class CellNumbers:
     parameters: int | None
     validation: float | None
     """Mean of the validation metric."""
+    new_mean: tuple[float, float] | None = None
+    """Interval of the mean for new test samples; None if the metric is not of a test split."""
+    new_difference: tuple[float, float] | None = None
     seeds_sd: float | None = None
     """Standard deviation between the seeds of a repetition, pooled over repetitions; None with one seed in each."""
     tuning_sd: float | None = None
@@ -72,10 +76,31 @@ def cell_numbers(ablation: RecordedAblation) -> list[CellNumbers]:
                 lost=cell.lost,
                 parameters=int(sizes[0]) if sizes else None,
                 validation=float(np.mean(validation)) if validation else None,
+                new_mean=_new_mean(cell, metric),
+                new_difference=_new_difference(cell, ablation.baseline, metric),
                 **_sds(cell, metric),
             )
         )
     return rows
+
+
+def _new_mean(cell: RecordedCell, metric: str) -> tuple[float, float] | None:
+    estimate, without = cell.mean(metric), cell.left_out(metric)
+    if estimate is None or len(without) < 2:
+        return None
+    bounds = BOUNDS.get(metric.rpartition("/")[2])
+    return stats.new_samples_interval(estimate, list(without.values()), bounds=bounds)
+
+
+def _new_difference(cell: RecordedCell, base: RecordedCell, metric: str) -> tuple[float, float] | None:
+    values, others = cell.values(metric), base.values(metric)
+    without, base_without = cell.left_out(metric), base.left_out(metric)
+    shared = sorted(values.keys() & others.keys() & without.keys() & base_without.keys())
+    if cell is base or len(shared) < 2:
+        return None
+    estimate = stats.paired_difference([values[s] for s in shared], [others[s] for s in shared])
+    gaps = np.subtract([without[s] for s in shared], [base_without[s] for s in shared])
+    return stats.new_samples_interval(estimate, gaps)
 
 
 def _sds(cell: RecordedCell, metric: str) -> dict[str, float | None]:

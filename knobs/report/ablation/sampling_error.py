@@ -1,15 +1,13 @@
-"""Check that the test split is large enough for what the seeds can tell apart."""
+"""Check that the test split is large enough for what repetitions can tell apart."""
 
 from __future__ import annotations
 
-import json
-import math
-
 import numpy as np
 
+from knobs import stats
 from knobs.numbers import metric_text
 from knobs.record.recorded_ablation import RecordedAblation
-from knobs.record.schema import Metric, Tag, is_test
+from knobs.record.schema import is_test
 from knobs.report.ablation.cells import seeds_group
 from knobs.report.checks import Finding
 from knobs.report.formats.document import Parts, joined
@@ -20,38 +18,38 @@ MOST_CELLS = 4
 
 
 def check_sampling_error(ablation: RecordedAblation, ledger: Ledger) -> Finding:
-    """Check that an accuracy errs less by the choice of the test rows than by the seed.
+    """Check that a test metric errs less by the choice of the test samples than by the run.
 
-    An accuracy p over n rows has the standard error sqrt(p (1 - p) / n): other rows of the same kind would give another
-    one. Seeds share their rows, so their spread does not show it. Other metrics have no such formula.
+    Runs share their test samples, so their spread does not show what other samples of the same kind would give.
     """
-    title, metric = "Enough test rows", ablation.shown
-    split = metric.removeprefix(Metric.TEST).rpartition("/")[0] or "test"
-    if not is_test(metric) or not metric.endswith("/accuracy"):
-        return Finding(title, True, [f"{metric} is no test accuracy, so its sampling error is not known."])
+    title, metric, unit = "Enough test samples", ablation.shown, ablation.definition.unit
+    if not is_test(metric):
+        return Finding(title, True, [f"{metric} is not of a test split."])
     found: list[Parts] = []
+    known = False
     for cell in ablation.cells:
-        values = list(cell.values(metric).values())
-        rows = json.loads(cell.seeds[0].tag(Tag.DATA_ROWS) or "{}").get(split, 0) if cell.seeds else 0
-        if len(values) < 2 or not rows:
+        values, without = list(cell.values(metric).values()), cell.left_out(metric)
+        if len(values) < 2 or len(without) < 2:
             continue
-        mean, seeds = float(np.mean(values)), float(np.std(values, ddof=1))
-        error = math.sqrt(mean * (1.0 - mean) / rows)
-        if error > seeds:
+        known, runs = True, float(np.std(values, ddof=1))
+        error = stats.sampling_sd(list(without.values()))
+        if error > runs:
             key, group = f"review/sampling/{cell.name}", seeds_group(cell)
-            how = f"sqrt(p (1 - p) / n), p the mean {metric}, n the rows of {split}"
+            how = f"jackknife sd of the mean {metric} over groups of test samples"
             found.append(
                 [
                     f"{cell.name}: ",
                     ledger.number(f"{key}/error", error, group, how, metric_text(error)),
-                    " (seeds: ",
-                    ledger.number(f"{key}/seeds", seeds, group, f"sd of {metric}", metric_text(seeds)),
+                    f" ({unit}s: ",
+                    ledger.number(f"{key}/runs", runs, group, f"sd of {metric} over {unit}s", metric_text(runs)),
                     ")",
                 ]
             )
+    if not known:
+        return Finding(title, True, [f"the record does not say how {metric} varies with the test samples."])
     if not found:
-        return Finding(title, True, [f"in no cell does {metric} err more by the choice of rows than by the seed."])
+        return Finding(title, True, [f"in no cell does {metric} err more by the choice of samples than by the {unit}."])
     more = [f" and {len(found) - MOST_CELLS} more cells"] if len(found) > MOST_CELLS else []
-    text = f"{metric} errs more by the choice of the {split} rows than by the seed: "
-    end = ". Intervals hold for these rows; cells share them, so differences err less."
+    text = f"{metric} errs more by the choice of the test samples than by the {unit}: "
+    end = ". The wider intervals, for new samples, show it; cells share the samples, so differences err less."
     return Finding(title, False, [text, *joined(found[:MOST_CELLS]), *more, end])

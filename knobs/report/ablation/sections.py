@@ -69,7 +69,11 @@ def _verdict_line(ablation: RecordedAblation, i: int, verdict: ClaimVerdict, led
     low, high = result.interval
     parts += [" — effect ", number("effect", result.effect, signed_text(result.effect))]
     parts += [" [", number("low", low, signed_text(low), ", lower end of its 95% interval"), ", "]
-    parts += [number("high", high, signed_text(high), ", upper end of its 95% interval"), "], p "]
+    parts += [number("high", high, signed_text(high), ", upper end of its 95% interval"), "]"]
+    if new := ablation.new_samples_interval(verdict):
+        parts += [" (for new samples [", number("new/low", new[0], signed_text(new[0]), ", for new test samples"), ", "]
+        parts += [number("new/high", new[1], signed_text(new[1]), ", for new test samples"), "])"]
+    parts.append(", p ")
     parts += [number("p", result.p, p_text(result.p), ", p corrected over all claims"), ", n "]
     parts.append(number("n", result.n, str(result.n), f", {ablation.definition.unit}s"))
     note = f" ({verdict.note})" if verdict.note else ""

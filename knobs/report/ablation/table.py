@@ -17,11 +17,13 @@ from knobs.report.receipts import Ledger
 def cell_table(ablation: RecordedAblation, rows: Sequence[CellNumbers], ledger: Ledger) -> Table:
     """Return a row per cell: mean, difference to the baseline, p, seeds, parameters."""
     shown, baseline = ablation.shown, ablation.baseline
-    unit = ablation.definition.unit
+    unit, new = ablation.definition.unit, any(row.new_mean for row in rows)
     head = [
         "cell",
         f"{metric_label(shown)}, mean [95%]",
+        *(["for new samples"] * new),
         f"difference to {baseline.name} [95%]",
+        *(["for new samples"] * new),
         "p",
         f"{unit}s",
         "parameters",
@@ -47,7 +49,11 @@ def cell_table(ablation: RecordedAblation, rows: Sequence[CellNumbers], ledger: 
             size = [ledger.number(f"{key}/parameters", row.parameters, group, "trainable parameters", text)]
         seeds: Parts = [n, " of ", ended] if row.lost else [n]
         first: Parts = [Link(name, f"#receipt-{slug(name)}"), base]
-        lines.append([first, mean, gap, p, seeds, size])
+        ends = [
+            _ends_parts(ledger, f"{key}/{what}/new", found, group, f"{how} for new test samples", signs=signs)
+            for what, found, signs in (("mean", row.new_mean, False), ("difference", row.new_difference, True))
+        ]
+        lines.append([first, mean, *ends[:new], gap, *ends[1 : 1 + new], p, seeds, size])
     return Table(head, lines)
 
 
@@ -63,6 +69,16 @@ def _spread_parts(
     low = ledger.number(f"{key}/low", made.low, group, f"lower end of the 95% interval: {how}", text(made.low))
     high = ledger.number(f"{key}/high", made.high, group, f"upper end of the 95% interval: {how}", text(made.high))
     return [*parts, " [", low, ", ", high, "]", " !" if made.doubt else ""]
+
+
+def _ends_parts(
+    ledger: Ledger, key: str, ends: tuple[float, float] | None, group: str, how: str, *, signs: bool
+) -> Parts:
+    if ends is None:
+        return ["-"]
+    text, (low, high) = signed_text if signs else metric_text, ends
+    first = ledger.number(f"{key}/low", low, group, f"lower end of the 95% interval: {how}", text(low))
+    return ["[", first, ", ", ledger.number(f"{key}/high", high, group, f"upper end: {how}", text(high)), "]"]
 
 
 def note_blocks(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> list[Block]:
@@ -81,6 +97,11 @@ def note_blocks(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> list
         f"{over}; their intervals hold for skewed values too. Differences are paired by {unit}; their p is corrected "
         "for the number of cells (Holm). All intervals are 95%, each by itself."
     )
+    if any(row.new_mean for row in rows):
+        remark += (
+            " They hold for these test samples; the wider ones are for new samples of the same kind too (a jackknife "
+            "over groups of samples)."
+        )
     blocks: list[Block] = [Paragraph([remark], quiet=True)]
     doubts: list[Parts] = [
         [f"{row.cell.name}, {kind}: {made.doubt}"]
@@ -96,9 +117,10 @@ def note_blocks(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> list
 def cell_data(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> DataTable:
     """Return a row per cell in full precision, one value per column."""
     knobs, unit = sorted({name for row in rows for name in row.cell.space}), ablation.definition.unit
+    gap_names = ("difference", "difference_low", "difference_high", "difference_low_new", "difference_high_new")
     head = [
-        "cell", *ablation.factors, "metric", "mean", "mean_low", "mean_high", "difference", "difference_low",
-        "difference_high", "p_corrected", f"{unit}s", f"{unit}s_lost", "seeds_sd", "tuning_sd", "parameters",
+        "cell", *ablation.factors, "metric", "mean", "mean_low", "mean_high", "mean_low_new", "mean_high_new",
+        *gap_names, "p_corrected", f"{unit}s", f"{unit}s_lost", "seeds_sd", "tuning_sd", "parameters",
         *(f"best {name}" for name in knobs),
     ]  # fmt: skip
     lines: list[Sequence[object]] = []
@@ -110,7 +132,10 @@ def cell_data(ablation: RecordedAblation, rows: Sequence[CellNumbers]) -> DataTa
                 *(row.cell.levels[name] for name in ablation.factors),
                 ablation.shown,
                 *([mean.value, mean.low, mean.high] if mean else [None] * 3),
-                *([gap.value, gap.low, gap.high, gap.p] if gap else [None] * 4),
+                *(row.new_mean or (None, None)),
+                *([gap.value, gap.low, gap.high] if gap else [None] * 3),
+                *(row.new_difference or (None, None)),
+                gap.p if gap else None,
                 mean.n if mean else 0,
                 row.lost,
                 row.seeds_sd,
