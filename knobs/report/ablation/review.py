@@ -8,15 +8,15 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import kendalltau
 
-from knobs import stats
 from knobs.ablation import ClaimVerdict
-from knobs.numbers import metric_text, share_text
+from knobs.numbers import share_text
 from knobs.record.recorded_ablation import RecordedAblation
 from knobs.record.recorded_cell import RecordedCell
 from knobs.record.schema import on_test
-from knobs.report.ablation.cells import CellNumbers, paired_spread, seeds_group, trials_group, tuned_values
+from knobs.report.ablation.cells import CellNumbers, paired_spread, seeds_group, trials_group
 from knobs.report.ablation.registered import check_looks, check_registration
 from knobs.report.ablation.sampling_error import check_sampling_error
+from knobs.report.ablation.tuning_checks import check_same_trials, check_trials, check_winners_reached
 from knobs.report.checks import (
     Finding,
     Tuning,
@@ -29,14 +29,11 @@ from knobs.report.checks import (
     check_test_split,
     order_findings,
 )
-from knobs.report.formats.document import Inline, Parts, joined
+from knobs.report.formats.document import Parts, joined
 from knobs.report.receipts import Ledger
 from knobs.stats.intervals import FEWEST
 
 _UNTUNED = "nothing to tune"
-
-FEW_TRIALS = 4
-"""Fewer trials cannot show what more trials would find."""
 
 
 def ablation_findings(
@@ -51,7 +48,9 @@ def ablation_findings(
     trials = [(trials_group(c), c.trials) for c in ablation.cells]
     every = [
         check_edges(tunings, ledger),
-        _check_trials(ablation, ledger),
+        check_trials(ablation, ledger),
+        check_winners_reached(ablation, ledger),
+        check_same_trials(ablation),
         _check_equal_budgets(ablation),
         _check_seeds(ablation, verdicts, ledger),
         check_lost_runs([*trials, *seeds], ledger),
@@ -67,47 +66,6 @@ def ablation_findings(
         check_looks(ablation),
     ]
     return order_findings(every)
-
-
-def _check_trials(ablation: RecordedAblation, ledger: Ledger) -> Finding:
-    """Check that the last doubling of trials gained less than seeds differ by; if not, more trials would help."""
-    title = "Enough trials to trust the tuned values"
-    if not any(cell.space for cell in ablation.cells):
-        return Finding(title, True, ["nothing was tuned."])
-    found: list[Parts] = []
-    few = []
-    for cell in ablation.cells:
-        if not cell.space:
-            continue
-        values = tuned_values(cell, ablation)
-        budget = min(len(values), ablation.definition.trials)
-        if budget < FEW_TRIALS:
-            few.append(cell.name)
-            continue
-        best = stats.expected_best(values, direction=ablation.direction)[:budget]
-        gain = float(abs(best[-1] - best[-(-len(best) // 2) - 1]))
-        seeds = [seed.value(ablation.metric) for seed in cell.seeds if seed.finished]
-        noise = float(np.std([value for value in seeds if value is not None], ddof=1)) if len(seeds) > 1 else 0.0
-        if gain > max(noise, 1e-12):
-            key = f"review/trials/{cell.name}"
-            how = f"expected best {ablation.metric} of {budget} trials less that of half as many"
-            sd = f"sd of {ablation.metric}"
-            parts: list[Inline] = [
-                f"{cell.name} ",
-                ledger.number(f"{key}/gain", gain, trials_group(cell), how, metric_text(gain)),
-                " (seeds: ",
-                ledger.number(f"{key}/noise", noise, seeds_group(cell), sd, metric_text(noise)),
-                ")",
-            ]
-            found.append(parts)
-    remarks: list[Inline] = []
-    if few:
-        remarks.append(f"fewer than {FEW_TRIALS} trials cannot show what more would find: {', '.join(few)}. ")
-    if found:
-        remarks += ["the last doubling of trials still gained more than seeds differ by: ", *joined(found), "."]
-    if remarks:
-        return Finding(title, False, remarks)
-    return Finding(title, True, ["in every cell the last doubling of trials gained less than its seeds differ by."])
 
 
 def _check_equal_budgets(ablation: RecordedAblation) -> Finding:
