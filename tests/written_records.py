@@ -125,13 +125,19 @@ def record_study(
 
 
 def record_ablation(
-    tracker: Tracker, name: str, ablation: Ablation, *, pool: MemoryPool | None = None, fresh: bool = False
+    tracker: Tracker,
+    name: str,
+    ablation: Ablation,
+    *,
+    pool: MemoryPool | None = None,
+    fresh: bool = False,
+    upto: int | None = None,
 ) -> RecordedAblation:
-    """Record an ablation, or continue it, as `knobs ablate` does."""
+    """Record an ablation, or continue it, as `knobs ablate` does; only its first repetitions if `upto` is given."""
     parent = start_ablation(tracker, name, ablation, fresh=fresh)
     plan = AblationPlan(name, ablation, tracker, "cpu")
     plan.open(parent, fresh=fresh)
-    plan.extend(ablation.repetitions)
+    plan.extend(upto or ablation.repetitions)
     Driver(tracker, pool or MemoryPool(), QuietDisplay(), fresh=fresh).run(plan)
     close_ablation(tracker, plan, parent, StateName.FINISHED)
     record_references(tracker, name, ablation, parent)

@@ -1,7 +1,8 @@
-"""Test the intervals and claims of `knobs/stats` on simulated runs whose truth is known.
+"""Test the intervals and claims of `knobs/stats` on runs whose truth is known.
 
-`python -m benchmarks.statistics` takes about 10 minutes on one core and writes `results/statistics.md`. All seeds are
-fixed. Do not start it as a script by its path.
+`python -m benchmarks.statistics` writes the pages in `results/`: `statistics` (10 minutes on one core), `tuned` (15
+minutes), `real_nulls` (half an hour on two cores); name some to write only those. All seeds are fixed. Do not start it
+as a script by its path.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.statistics import real_nulls, tuned
 from benchmarks.statistics.intervals import NAMED, RUNS, differences, effects, means, noise, table, trend_choices
 from knobs.stats import ClaimTest, beats, decide, falls, matches, no_difference, seeds_to_decide
 from knobs.stats.compare import paired_difference
@@ -209,7 +211,8 @@ each of the two looks keeps it at alpha.
 """
 
 
-def main() -> None:
+def report() -> str:
+    """Simulate intervals and claims, and return the page."""
     sections = {
         "means": (means, 40_000),
         "differences": (differences, 40_000),
@@ -222,12 +225,19 @@ def main() -> None:
     }
     filled = {}
     for number, (name, (measure, size)) in enumerate(sections.items()):
-        start = time.perf_counter()
         filled[name] = measure(np.random.default_rng(number), size)
+    return TEXT.format(**filled)
+
+
+def main() -> None:
+    """Write the pages that are named as arguments, or all."""
+    pages = {"statistics": report, "tuned": tuned.report, "real_nulls": real_nulls.report}
+    for name in sys.argv[1:] or pages:
+        start = time.perf_counter()
+        out = Path(__file__).parent / "results" / f"{name}.md"
+        out.parent.mkdir(exist_ok=True)
+        out.write_text(pages[name]())
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    out = Path(__file__).parent / "results" / "statistics.md"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(TEXT.format(**filled))
 
 
 if __name__ == "__main__":

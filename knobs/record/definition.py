@@ -214,7 +214,8 @@ def partial_definition(name: str, parent: Row, cells: Sequence[Row]) -> Definiti
         name=name, question="", claim="", claims=(), factors=factors,
         cells=tuple(CellDefinition(name=cell, levels=levels, space={}) for cell, levels in found.items()),
         baseline=next(iter(found), ""), references=(), metric=metric, direction=direction, shown=on_test(metric),
-        derived=(), repetitions=10**9, trials=10**9, seeds=0, tuning_seeds=1, looks=(), first_seed=0, sampler="", steps=0,
+        derived=(), repetitions=10**9, trials=10**9, seeds=0, tuning_seeds=1, looks=(), first_seed=0, sampler="",
+        steps=0,
         space_code="", design="", match=None, pruner="", feedback_lag=1, fixed={},
         caveats=(), quick=False,
     )  # fmt: skip

@@ -25,7 +25,7 @@ from knobs.record.states import StateName
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.search import Search
 
-ABLATION = an_ablation(trials=12, seeds=3)
+ABLATION = an_ablation(trials=12, seeds=3, sampler="tpe")
 
 
 @pytest.fixture
@@ -84,6 +84,7 @@ def test_an_interrupted_batch_continues_as_one(tracker: Tracker, monkeypatch: py
     parent = start_ablation(tracker, "ablation", ABLATION)
     plan = AblationPlan("ablation", ABLATION, tracker, "cpu")
     plan.open(parent, fresh=False)
+    plan.extend(1)
     checks = iter(range(4))
 
     def check() -> None:
@@ -119,11 +120,11 @@ def test_an_equal_trial_reuses_the_values_of_the_first(tracker: Tracker) -> None
 
 def test_trials_of_other_shapes_train_apart() -> None:
     search = Search(a_study(), "s")
-    found = TrialBatches(search, 10, "cpu")
+    found = TrialBatches([search], 10, "cpu")
     widths: dict[Any, list[int]] = {}
     for number in range(10):
         widths.setdefault(search.ask(number).config.knobs()["model.width"], []).append(number)
     assert len(widths) > 2
     for numbers in widths.values():
-        assert all(found.numbers(number) == numbers for number in numbers)
-    assert TrialBatches(search, 10, "").numbers(0) == [0]
+        assert all(found.members(0, number) == [(0, n) for n in numbers] for number in numbers)
+    assert TrialBatches([search], 10, "").members(0, 0) == [(0, 0)]
