@@ -196,16 +196,16 @@ def _million(x: Array, y: Array, weights: Array, name: str) -> float:
 TEXT = """# Verdicts when tuning is random too
 
 Written by `python -m benchmarks.statistics tuned`; do not edit. All runs are simulated, so their truth is known; the
-tests are those of knobs. A repetition draws 8 quasi-random rates, chooses the best by one noisy training each, and takes
-the mean of two fresh seeds of it. The worst rate loses L standard deviations of seeds, a rate at the share u of the
-range L (2 |u - 1/2|)^2.
+tests are those of knobs. A repetition draws 8 quasi-random rates, chooses the best by one noisy training each, and
+takes the mean of two fresh seeds of it. The worst rate loses L standard deviations of seeds, a rate at the share u of
+the range L (2 |u - 1/2|)^2.
 
 ## False verdicts: share of {ablations} null ablations with at least one
 Four cells that are equal in distribution; three claims "beats the first cell", one "falls over the cells", corrected
 together (Holm). At most .05 should have a verdict; with {ablations} ablations, .0635 is two standard errors above.
-*Noise between cells* is shared if their trainings with common seeds err alike (correlation .5). *Grows*: noise is 1 + L/2
-times as large at the worst rate. *Until decided*: looks after 5, 10, 15, 20 repetitions. *Old*: one tuning over 8 random
-rates, then a test over seeds.
+*Noise between cells* is shared if their trainings with common seeds err alike (correlation .5). *Grows*: a training's
+noise grows with what its rate loses, to 1 + L/2 times at the worst rate. *Until decided*: looks after 5, 10, 15 and 20
+repetitions. *Old*: one tuning over 8 random rates, then a test over seeds.
 
 {null_ablations}
 
@@ -215,8 +215,8 @@ One claim "beats"; the effect is in standard deviations of the paired difference
 {power}
 
 ## Coverage of both 95% intervals
-{studies} studies of a generated task with two classes; a run is a ridge classifier on 100 fresh samples, a test split has
-360. *These samples*: the mean over runs, on the study's own test samples. *New samples*: on a million others. The
+{studies} studies of a generated task with two classes; a run is a ridge classifier on 100 fresh samples, a test split
+has 360. *These samples*: the mean over runs, on the study's own test samples. *New samples*: on a million others. The
 interval of one cell is stretched for skewed metrics, so it covers a little more than 95%.
 
 {coverage}
