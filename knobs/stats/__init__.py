@@ -26,6 +26,7 @@ from knobs.stats.intervals import Estimate, bca_interval, mean_interval
 from knobs.stats.new_samples import new_samples_interval, sampling_sd
 from knobs.stats.planning import seeds_to_decide
 from knobs.stats.sequential import look_levels, sequential_p
+from knobs.stats.tuning_curves import median_best
 
 __all__ = [
     "ClaimResult",
@@ -48,6 +49,7 @@ __all__ = [
     "matches",
     "mean",
     "mean_interval",
+    "median_best",
     "new_samples_interval",
     "no_difference",
     "paired_difference",

@@ -58,7 +58,7 @@ def decide_after_looks(
     sides = sides.reshape(len(looks), -1, 2)
     first: dict[int, int] = {}
     for count, rows in enumerate(looks, 1):
-        held = sequential_p(sides[:count], looks[:count], most)
+        held = sequential_p(sides[:count], looks, most)
         for claim in np.flatnonzero(holm(held.min(axis=1)) <= alpha):
             first.setdefault(int(claim), rows)
     results = _decide(tests[-1], [(float(a), float(b)) for a, b in held], alpha)

@@ -47,19 +47,19 @@ def look_levels(looks: Sequence[int], most: int, alpha: float = 0.05) -> Array:
 
 
 def sequential_p(p: ArrayLike, looks: Sequence[int], most: int) -> Array:
-    """Return p-values that hold after several looks: p (looks, ...) by look, in order -> (...).
+    """Return p-values that hold after several looks: p (looks so far, ...) by look, in order -> (...).
 
     Each is the smallest overall level at which one of the looks so far would have decided (Liu and Anderson 2008).
     So they never grow, and Holm's correction over the claims' sequential p-values keeps the family-wise error
     (Maurer and Bretz 2013). With one look at all of the planned data it is p.
     """
     by_look = np.asarray(p, dtype=np.float64)
-    if by_look.shape[0] != len(looks):
-        raise ValueError(f"{by_look.shape[0]} rows of p, {len(looks)} looks")
+    if not 1 <= len(by_look) <= len(looks):
+        raise ValueError(f"{len(by_look)} rows of p, {len(looks)} looks")
     grid = _grid()
     table = np.log(_levels(tuple(looks), most, tuple(grid)))
     found = []
-    for levels, values in zip(table, by_look, strict=True):
+    for levels, values in zip(table, by_look, strict=False):
         at = np.interp(np.log(np.maximum(values, 1e-300)), levels, np.log(grid))
         found.append(np.where(values >= 1.0, 1.0, np.exp(at)))
     return np.asarray(np.min(found, axis=0))

@@ -146,7 +146,7 @@ def _figures(
         ledger.add_figure("curves", "all seeds", f"{metric} at every validation: mean, lowest and highest seed")
     if ablation.spaces:
         made["tuning"] = lambda: draw_tuning(ablation)
-        ledger.add_figure("tuning", "all trials", f"expected best {metric} of n trials")
+        ledger.add_figure("tuning", "all trials", f"median best {metric} of n trials")
     for i, ranges in enumerate(ablation.spaces.values(), 1):
         knob = joint_range(list(ranges))
         made[f"tuned-{i}"] = partial(draw_nuisance, ablation, knob)

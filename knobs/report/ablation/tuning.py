@@ -26,7 +26,10 @@ from knobs.report.formats.document import (
 )
 from knobs.report.receipts import Ledger
 
-EXPECTED = "The best value that n trials, drawn from those that ran, are expected to reach."
+BEST = (
+    "The median of the best value that n trials reach, estimated from all that ran, with 95% bands for all n at once "
+    "(Lourie, Cho and He 2024). A band that the trials do not bound ends at the best of them."
+)
 
 
 def tuning_blocks(ablation: RecordedAblation, ledger: Ledger, figures: Mapping[str, object]) -> list[Block]:
@@ -48,7 +51,7 @@ def tuning_blocks(ablation: RecordedAblation, ledger: Ledger, figures: Mapping[s
     blocks: list[Block] = [
         Paragraph([f"Tuned anew in every cell{except_for}: ", *ranges, f". Budget of every cell: {budget}."]),
         _tuning_table(ablation, list(spaces), ledger),
-        picture("tuning", f"Expected best {metric} of n trials", EXPECTED),
+        picture("tuning", f"Median best {metric} of n trials", BEST),
     ]
     for i, name in enumerate(spaces, 1):
         if f"tuned-{i}" in figures:

@@ -45,17 +45,21 @@ def draw_learning_curves(ablation: RecordedAblation) -> Figure:
 
 
 def draw_tuning(ablation: RecordedAblation) -> Figure:
-    """Draw the expected best validation value of n trials, by cell."""
+    """Draw the median of the best validation value of n trials, by cell, with bands that hold for all n together."""
     made, used, by = grid_of(ablation)
     for axes, panel in used:
         for drawn in panel.drawn:
             values = tuned_values(drawn.cell, ablation)
-            best = stats.expected_best(values, direction=ablation.direction) if values else np.array([])
-            best = best[: ablation.definition.trials]
-            x = np.arange(1, len(best) + 1)
-            axes.plot(x, best, color=drawn.colour, marker=drawn.marker, ms=2.4, lw=1.1, label=drawn.name)
+            if not values:
+                continue
+            most = min(len(values), ablation.definition.trials)
+            line, low, high = stats.median_best(values, most, direction=ablation.direction)
+            x = np.arange(1, most + 1)
+            ends = np.clip(low, min(values), None), np.clip(high, None, max(values))
+            axes.fill_between(x, *ends, color=drawn.colour, alpha=0.15, lw=0)
+            axes.plot(x, line, color=drawn.colour, marker=drawn.marker, ms=2.4, lw=1.1, label=drawn.name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    return finish_panels(made, used, by, "trials", f"expected best {metric_label(ablation.metric)}")
+    return finish_panels(made, used, by, "trials", f"median best {metric_label(ablation.metric)}")
 
 
 def draw_nuisance(ablation: RecordedAblation, knob: KnobRange) -> Figure:
