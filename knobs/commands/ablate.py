@@ -6,6 +6,7 @@ import argparse
 
 from knobs import discover
 from knobs.commands.arguments import Parser, add_launch_arguments
+from knobs.errors import BadInputError
 
 
 def add_arguments(parser: Parser) -> None:
@@ -20,7 +21,14 @@ def add_arguments(parser: Parser) -> None:
         help="look at the claims after every 5 repetitions, and end if all are decided or after 20 (or --repetitions)",
     )
     parser.add_argument("--quick", action="store_true", help="use the smaller preset; recorded as NAME-quick")
-    parser.add_argument("--dry-run", action="store_true", help="print cells, trials, seeds and the expected time")
+    parser.add_argument("--dry-run", action="store_true", help="print cells, runs, the expected time and memory")
+    parser.add_amount(
+        "--effect",
+        {"": 1.0},
+        "0.02",
+        metavar="E",
+        help="with --dry-run: repetitions that claims need for it",
+    )
     add_launch_arguments(parser)
 
 
@@ -32,6 +40,8 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
 
     names = ("repetitions", "trials", "seeds", "until_decided", "quick")
     size = {name: getattr(options, name) for name in names}
+    if options.effect is not None and not options.dry_run:
+        raise BadInputError("--effect says how many repetitions claims need; it goes with --dry-run")
     if options.dry_run:
         from knobs.devices import parse_devices
         from knobs.launch.ablate import Size, load_ablation
@@ -39,7 +49,8 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
 
         discover.activate(discover.project_root())
         name, ablation = load_ablation(options.name, Size(**size))
-        print_dry_run(name, ablation, len(parse_devices(options.devices, options.per_device)))
+        workers = len(parse_devices(options.devices, options.per_device))
+        print_dry_run(name, ablation, workers, effect=options.effect)
         return
     with session(options.devices, options.per_device, storage=options.storage, fresh=options.fresh) as opened:
         from knobs.launch.ablate import Size, launch_ablation  # takes seconds, in which the workers start

@@ -24,7 +24,7 @@ from knobs.stats.decisions import ClaimResult, decide, decide_after_looks
 from knobs.stats.describe import expected_best, interquartile_mean, mean, probability_of_improvement
 from knobs.stats.intervals import Estimate, bca_interval, mean_interval
 from knobs.stats.new_samples import new_samples_interval, sampling_sd
-from knobs.stats.planning import seeds_to_decide
+from knobs.stats.planning import largest_sd, rows_to_find, seeds_to_decide
 from knobs.stats.sequential import look_levels, sequential_p
 from knobs.stats.tuning_curves import median_best
 
@@ -45,6 +45,7 @@ __all__ = [
     "falls",
     "holm",
     "interquartile_mean",
+    "largest_sd",
     "look_levels",
     "matches",
     "mean",
@@ -55,6 +56,7 @@ __all__ = [
     "paired_difference",
     "probability_of_improvement",
     "rises",
+    "rows_to_find",
     "sampling_sd",
     "seeds_to_decide",
     "sequential_p",

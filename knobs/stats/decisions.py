@@ -27,6 +27,8 @@ class ClaimResult:
     """Corrected by Holm over the ablation's claims. The claim is decided if this is at most alpha."""
     p_uncorrected: float
     n: int
+    se: float
+    """Standard error of the effect."""
     needed_more_seeds: int | None
     """Seeds to add for power 0.8, if the observed effect and spread were true. 0 if decided, None if hopeless."""
     caveat: str
@@ -81,6 +83,7 @@ def _decide(tests: Sequence[ClaimTest], sides: Sequence[tuple[float, float]], al
                 p=float(corrected),
                 p_uncorrected=min(supports, contradicts),
                 n=test.effect.n,
+                se=float(test.effect.se),
                 needed_more_seeds=0 if decided else seeds_to_decide(test, alpha / open_claims),
                 caveat=test.caveat,
             )

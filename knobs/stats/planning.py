@@ -1,12 +1,17 @@
-"""How many more runs would decide a claim."""
+"""How many rows (repetitions or seeds) would decide a claim."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
 
 from knobs.stats.claims import ClaimTest
 from knobs.stats.intervals import FEWEST, Array, stretch, tail_level
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def seeds_to_decide(test: ClaimTest, alpha: float = 0.05, *, power: float = 0.8, most: int = 100) -> int | None:
@@ -44,3 +49,27 @@ def seeds_to_decide(test: ClaimTest, alpha: float = 0.05, *, power: float = 0.8,
         chance = 1 - missed(gap - test.margin, -side)
     found = (chance >= power) & ((n >= FEWEST) | ~e.any_shape)
     return int(np.argmax(found)) + 1 if found.any() else None
+
+
+def rows_to_find(effect: float, sd: float, alpha: float = 0.05, *, power: float = 0.8, most: int = 1000) -> int | None:
+    """Return how many rows find an effect with this power by a two-sided one-sample t; None if more than `most`.
+
+    `sd` is the standard deviation of the effect over rows. Cohen 1988, chapter 2.
+    """
+    rows = np.arange(2, most + 1)
+    enough = _power(effect, sd, rows.astype(np.float64), alpha) >= power
+    return int(rows[np.argmax(enough)]) if enough.any() else None
+
+
+def largest_sd(effect: float, rows: int, alpha: float = 0.05, *, power: float = 0.8) -> float:
+    """Return the largest standard deviation over rows at which so many rows find an effect with this power."""
+    ratios = np.geomspace(0.01, 1000.0, 20_001)
+    enough = _power(ratios, 1.0, np.full(len(ratios), float(rows)), alpha) >= power
+    return float(abs(effect) / ratios[np.argmax(enough)])
+
+
+def _power(effect: ArrayLike, sd: float, rows: Array, alpha: float) -> Array:
+    dof = rows - 1.0
+    t = -special.stdtrit(dof, alpha / 2)
+    missed = special.nctdtr(dof, np.abs(effect) / sd * np.sqrt(rows), t)
+    return np.asarray(1 - np.nan_to_num(missed, nan=0.0))
