@@ -111,6 +111,7 @@ def make_trials(tracker: Tracker) -> None:
         trials=MANY,
         seed=0,
         feedback_lag=4,
+        baseline_first=True,
         sampler="tpe",
         pruner="none",
     )

@@ -15,7 +15,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="a file in studies/")
     parser.add_count("--trials", help="number of trials in all, including recorded ones")
     parser.add_amount("--timeout", TIMES, "10m", metavar="TIME", help="start no new trial after 90s, 10m, 2h, ...")
-    parser.add_argument("--sampler", metavar="S", help="tpe, random or gp")
+    parser.add_argument("--sampler", metavar="S", help="tpe, gp, cmaes, qmc, random, grid or nsga2")
     parser.add_argument("--pruner", metavar="P", help="median, hyperband, halving or none")
     parser.add_count("--seed", least=0, help="seed of the search")
     parser.add_argument("--as", dest="record_as", metavar="NAME", help="record under another name")

@@ -53,9 +53,6 @@ def launch_study(
     check_study(name, study)
     check_buildable(study.baseline)
     total = trials if trials is not None else study.trials
-    workers, lag = len(session.devices), study.feedback_lag
-    if workers > lag:
-        warn(f"{workers} workers but a feedback lag of {lag}: some will be idle; the lag is part of the study")
     about = discover.load("studies", name).__doc__ or ""
     options = {"as": record_as, "trials": total, "sampler": sampler, "pruner": pruner, "seed": seed}
     command = launch_command("study", name, options, typed)
@@ -64,8 +61,9 @@ def launch_study(
     with signals.held(), only_driver(session.places, name):
         deadline = None if timeout is None else time.monotonic() + timeout
         plan = StudyPlan(name, study, tracker, total=total, deadline=deadline)
+        _say_plan(plan, total, len(session.devices))
         parent = open_study(tracker, name, study, fresh=session.fresh)
-        definition = definition_to_json(define_study(name, study, about, total))
+        definition = definition_to_json(define_study(name, study, about, plan.total))
         tracker.upload_texts(parent.id, {Artifact.DEFINITION: definition})
         driver.opener.fresh = Tag.FRESH in parent.tags
         tracker.tag(parent.id, {Tag.COMMAND: command})
@@ -101,6 +99,19 @@ def load_study(
     changed: dict[str, Any] = {"sampler": sampler, "pruner": pruner, "seed": seed}
     found = replace(found, **{key: value for key, value in changed.items() if value is not None})
     return replace(found, baseline=with_typed_knobs(found.baseline, typed)) if typed else found
+
+
+def _say_plan(plan: StudyPlan, asked: int, workers: int) -> None:
+    """Say how many points of a grid will be trained, and whether workers will wait for other trials."""
+    study, lag = plan.study, plan.study.feedback_lag
+    if study.sampler == "grid":
+        points = len(study.grid())
+        if points < asked:
+            say(f"{plan.name}: the grid has {points} points, so the study ends after {points} trials, not {asked}")
+        elif points > asked:
+            say(f"{plan.name}: {asked} of the grid's {points} points; --trials {points} trains all")
+    if workers > lag and not plan.search.is_independent(plan.total - 1):
+        warn(f"{workers} workers but a feedback lag of {lag}: some will be idle; the lag is part of the study")
 
 
 def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan) -> None:

@@ -88,6 +88,7 @@ def define_study(name: str, study: Study, about: str, trials: int) -> StudyDefin
         seed=study.seed,
         feedback_lag=study.feedback_lag,
         sampler=study.sampler,
+        baseline_first=study.baseline_first,
         pruner=study.pruner,
     )
 

@@ -169,6 +169,7 @@ class StudyDefinition:
     seed: int
     feedback_lag: int
     sampler: str
+    baseline_first: bool
     pruner: str
 
 
@@ -202,7 +203,7 @@ def partial_definition(name: str, parent: Row, cells: Sequence[Row]) -> Definiti
     if parent.kind == Kind.STUDY:
         return StudyDefinition(
             name=name, about="", space={}, baseline={}, metric=metric, direction=direction, trials=0, seed=0,
-            feedback_lag=1, sampler="", pruner="",
+            feedback_lag=1, sampler="", baseline_first=True, pruner="",
         )  # fmt: skip
     found = {cell.tags[Tag.CELL]: cell.levels for cell in cells}
     names = list(dict.fromkeys(factor for levels in found.values() for factor in levels))

@@ -65,8 +65,8 @@ class Tag:
     """Oddities of the arrays, one line each."""
     SPACE: Final = "knobs.space"
     """Hash of a trial's search space; the space is an artifact of the study's or cell's run."""
-    RUNGS: Final = "knobs.rungs"
-    """What a halving pruner noted on a trial, as JSON."""
+    NOTED: Final = "knobs.noted"
+    """What Optuna's sampler and pruner noted on a trial, as JSON: its generation, values at rungs."""
 
     COMMIT: Final = "knobs.git_commit"
     DIRTY: Final = "knobs.git_dirty"

@@ -8,13 +8,14 @@ from knobs.search.function_code import function_hash
 from knobs.search.identity import identity_changes, study_identity
 from knobs.search.importance import FEWEST_TRIALS, RESAMPLES, Importance, importances
 from knobs.search.optuna_internals import SpaceProbe
-from knobs.search.samplers import make_pruner, make_sampler
+from knobs.search.samplers import LEARNS_FROM, make_pruner
 from knobs.search.study import Direction, Space, Study, check_goal, rank_trials
-from knobs.search.trials import finished_trial, rungs_from_json
+from knobs.search.trials import finished_trial, noted_from_json
 
 __all__ = [
     "DRAWS",
     "FEWEST_TRIALS",
+    "LEARNS_FROM",
     "RESAMPLES",
     "Direction",
     "Importance",
@@ -30,8 +31,7 @@ __all__ = [
     "identity_changes",
     "importances",
     "make_pruner",
-    "make_sampler",
+    "noted_from_json",
     "rank_trials",
-    "rungs_from_json",
     "study_identity",
 ]

@@ -1,7 +1,7 @@
 """Ask Optuna for trials so that the answer depends on the trial's number alone.
 
 Trial n is asked from a fresh in-memory Optuna study that holds the finished trials 0 to n - lag and nothing else, with
-a sampler seeded from (study seed, n). Its pruner sees the same history. So one worker or eight, interrupted or not,
+a sampler for (study seed, n). Its pruner sees the same history. So one worker or eight, interrupted or not,
 give the same trials, values and pruning decisions.
 """
 
@@ -16,10 +16,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from knobs.config import RunConfig
 from knobs.search.draws import check_suggested
-from knobs.search.optuna_internals import rung_attributes
+from knobs.search.grid import check_on_grid
+from knobs.search.optuna_internals import noted_attributes
 from knobs.search.samplers import LEARNS_FROM, make_pruner, make_sampler
 from knobs.search.study import Study
-from knobs.search.trials import finished_trial, rungs_to_json
+from knobs.search.trials import finished_trial, noted_to_json
 
 
 @dataclass
@@ -48,11 +49,11 @@ class PendingTrial:
         live = self.trial.study.get_trials(deepcopy=False)[self.number]
         params, distributions = dict(self.trial.params), self.trial.distributions
         curve = live.intermediate_values
-        return finished_trial(state, value, params, distributions, rung_attributes(live), trained, curve)
+        return finished_trial(state, value, params, distributions, noted_attributes(live), trained, curve)
 
-    def rungs_to_json(self) -> str:
-        """Return what a halving pruner noted on this trial, for the record; empty if it noted nothing."""
-        return rungs_to_json(self.trial)
+    def noted_to_json(self) -> str:
+        """Return what sampler and pruner noted on this trial, for the record; empty if they noted nothing."""
+        return noted_to_json(self.trial)
 
 
 class Search:
@@ -61,6 +62,8 @@ class Search:
     def __init__(self, study: Study, name: str) -> None:
         self.study, self.name = study, name
         self.history: dict[int, FrozenTrial] = {}
+        self._space = study.space_at_baseline()
+        self._grid = study.grid() if study.sampler == "grid" else []
 
     def is_independent(self, number: int) -> bool:
         """Return whether no other trial has an effect on this one: neither on its values nor on its pruning."""
@@ -78,24 +81,36 @@ class Search:
 
         Raise `BadInputError` if the space returns no `RunConfig`, or one that differs from what it suggested.
         """
+        study = self.study
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna's notes on experimental parts that we chose knowingly
             memory = optuna.create_study(
                 study_name=self.name,
-                direction=self.study.direction,
+                direction=study.direction,
                 sampler=make_sampler(
-                    self.study.sampler, self.study.seed, number, baseline_first=self.study.baseline_first
+                    study.sampler,
+                    self._space,
+                    seed=study.seed,
+                    number=number,
+                    point=number - 1 if study.baseline_first and number else number,
                 ),
-                pruner=make_pruner(self.study.pruner, self.study.baseline),
+                pruner=make_pruner(study.pruner, study.baseline),
             )
-            known = 0 if self.is_independent(number) else max(0, number - self.study.feedback_lag + 1)
+            known = 0 if self.is_independent(number) else max(0, number - study.feedback_lag + 1)
             unseen = create_trial(state=TrialState.FAIL)  # fills the gap: Hyperband's brackets depend on numbers
             memory.add_trials([self.history[n] for n in range(known)] + [unseen] * (number - known))
-            if number == 0 and params is None and self.study.baseline_first:
-                params = dict(self.study.baseline.knobs())
-            if params is not None:
-                memory.enqueue_trial(params)
+            given = params if params is not None else self._known_values(number)
+            if given is not None:
+                memory.enqueue_trial(given)
             trial = memory.ask()
-            config = self.study.space(trial, self.study.baseline)
+            config = study.space(trial, study.baseline)
+        if self._grid:
+            check_on_grid(f"the space of {self.name}", self._space, trial.distributions)
         check_suggested(f"the space of {self.name}", trial.params, config)
         return PendingTrial(number, config, trial)
+
+    def _known_values(self, number: int) -> dict[str, Any] | None:
+        """Return the values of a trial that no sampler chooses: a point of a grid, or the baseline."""
+        if self._grid:
+            return self._grid[number]
+        return dict(self.study.baseline.knobs()) if number == 0 and self.study.baseline_first else None

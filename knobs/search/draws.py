@@ -23,8 +23,9 @@ from optuna.distributions import (
 
 from knobs.config import RunConfig
 from knobs.errors import BadInputError, KnobsError, nearest
+from knobs.search.grid import check_on_grid
 from knobs.search.optuna_internals import DrawnTrial, SpaceProbe
-from knobs.search.quasi_random import value_at
+from knobs.search.shares import value_at
 from knobs.search.study import Study
 from knobs.user_code import line_of, placed_text, user_error
 
@@ -49,12 +50,13 @@ def check_space(name: str, study: Study, draws: int = DRAWS) -> list[RunConfig]:
                 config = study.space(trial, study.baseline)
             except (Exception, optuna.TrialPruned) as error:
                 raise _refused(space, error, trial) from (None if isinstance(error, KnobsError) else error)
-            where = line_of(study.space)
-            check_suggested(f"{where}: {space}" if where else space, trial.params, config)
+            line = line_of(study.space)
+            where = f"{line}: {space}" if line else space
+            check_suggested(where, trial.params, config)
             for knob, distribution in trial.distributions.items():
-                _check_same_kind(
-                    f"{where}: {space}" if where else space, knob, seen.setdefault(knob, distribution), distribution
-                )
+                _check_same_kind(where, knob, seen.setdefault(knob, distribution), distribution)
+            if study.sampler == "grid":
+                check_on_grid(where, study.space_at_baseline(), trial.distributions)
             found.append(config)
         if study.space(SpaceProbe({**config.knobs(), **trial.params}), study.baseline) != config:
             raise BadInputError(
@@ -83,12 +85,8 @@ class _Chooser:
         self.number, self.random = number, random.Random(number)
 
     def __call__(self, distribution: BaseDistribution) -> Any:
-        if isinstance(distribution, CategoricalDistribution):
-            return self.random.choice(distribution.choices)
-        assert isinstance(distribution, FloatDistribution | IntDistribution)
-        if self.number < 2:
-            return distribution.high if self.number else distribution.low
-        return value_at(distribution, self.random.random())
+        at_an_end = self.number < 2 and not isinstance(distribution, CategoricalDistribution)
+        return value_at(distribution, float(self.number) if at_an_end else self.random.random())
 
 
 def _refused(space: str, error: BaseException, trial: DrawnTrial) -> BadInputError:

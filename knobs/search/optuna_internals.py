@@ -95,9 +95,13 @@ def as_finished(trial: FrozenTrial) -> FrozenTrial:
     return trial
 
 
-def rung_attributes(trial: FrozenTrial) -> dict[str, Any]:
-    """Return what the successive-halving pruners wrote to a trial and need to find there again."""
-    return {key: value for key, value in trial.system_attrs.items() if key.startswith("completed_rung")}
+NOTED = ("completed_rung", "NSGAIISampler:generation")
+"""How the attributes begin that successive-halving pruners and NSGA-II write: numbers, a few per trial."""
+
+
+def noted_attributes(trial: FrozenTrial) -> dict[str, Any]:
+    """Return what sampler and pruner wrote to a trial and need to find there again."""
+    return {key: value for key, value in trial.system_attrs.items() if key.startswith(NOTED)}
 
 
 class ResampledStudy(optuna.Study):

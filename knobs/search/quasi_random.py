@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
+
+from knobs.search.shares import value_at
 
 BITS = 30
 
@@ -58,30 +59,6 @@ def share_at(seed: int, index: int, column: int) -> float:
     """Return a coordinate of a point, in (0, 1): the middle of its cell."""
     shift = int.from_bytes(hashlib.sha256(f"{seed}/{column}".encode()).digest()[:4], "big") >> (32 - BITS)
     return float((_sobol(column, index) ^ shift) + 0.5) / (1 << BITS)
-
-
-def value_at(distribution: BaseDistribution, share: float) -> Any:
-    """Return the value below which a share of the distribution lies. All choices, and all whole numbers, are equally
-    likely; logarithmic ranges are uniform in the logarithm."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[min(int(share * len(distribution.choices)), len(distribution.choices) - 1)]
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, step = float(distribution.low), float(distribution.high), distribution.step
-    if isinstance(distribution, IntDistribution) and not distribution.log:
-        step = distribution.step
-    if step is not None and not distribution.log:
-        count = math.floor((high - low) / step + 1e-9) + 1
-        value = low + min(int(share * count), count - 1) * step
-    elif isinstance(distribution, IntDistribution):  # each number owns the logarithms around it
-        value = round(_at_log(low - 0.5, high + 0.5, share))
-    else:
-        value = _at_log(low, high, share) if distribution.log else low + share * (high - low)
-    value = min(max(value, low), high)
-    return int(value) if isinstance(distribution, IntDistribution) else value
-
-
-def _at_log(low: float, high: float, share: float) -> float:
-    return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
 
 
 def _sobol(column: int, index: int) -> int:

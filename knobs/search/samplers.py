@@ -1,35 +1,56 @@
-"""Optuna's samplers and pruners by name."""
+"""Samplers and pruners by name: Optuna's, and our own."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import optuna
+from optuna.distributions import BaseDistribution
 
 from knobs.config import RunConfig
 from knobs.errors import BadInputError, nearest
+from knobs.search.evolution import CmaEsSampler
 from knobs.search.quasi_random import QuasiRandomSampler
 
-LEARNS_FROM = {"tpe": 10, "gp": 10}
-"""The first trial whose values follow from others', for samplers that learn; before it, they draw at random."""
+SAMPLERS = ("tpe", "gp", "cmaes", "qmc", "random", "grid", "nsga2")
+
+POPULATION = 10
+"""Trials of a generation of nsga2. With Optuna's 50, a study of 100 trials would hardly learn."""
+
+LEARNS_FROM = {"tpe": 10, "gp": 10, "cmaes": 4, "nsga2": POPULATION}
+"""The first trial whose values follow from others', for samplers that learn; before it, they draw at random.
+
+The first generation of cmaes is at least that large.
+"""
 
 
-def make_sampler(name: str, seed: int, number: int = 0, *, baseline_first: bool = True) -> optuna.samplers.BaseSampler:
-    """Return the sampler of this name for one trial of a study of this seed. Raise `BadInputError` if there is none."""
+def check_sampler(name: str) -> None:
+    """Raise `BadInputError` if there is no sampler of this name."""
+    if name not in SAMPLERS:
+        raise BadInputError(f"no sampler named {name!r}" + nearest(name, SAMPLERS))
+
+
+def make_sampler(
+    name: str, space: Mapping[str, BaseDistribution], *, seed: int, number: int, point: int
+) -> optuna.samplers.BaseSampler:
+    """Return the sampler that chooses the values of one trial.
+
+    `space` is the study's at its baseline, `seed` the study's, `number` the trial's; `point` is its place in a
+    sequence, which may start after the baseline.
+    """
     own = int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-            "tpe": lambda: optuna.samplers.TPESampler(seed=own, n_startup_trials=LEARNS_FROM["tpe"]),
-            "qmc": lambda: QuasiRandomSampler(seed, number - baseline_first),
-            "random": lambda: optuna.samplers.RandomSampler(seed=own),
-            "gp": lambda: optuna.samplers.GPSampler(seed=own, n_startup_trials=LEARNS_FROM["gp"]),
-        }
-        if name not in made:
-            raise BadInputError(f"no sampler named {name!r}" + nearest(name, made))
-        return made[name]()
+    made: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+        "tpe": lambda: optuna.samplers.TPESampler(seed=own, n_startup_trials=LEARNS_FROM["tpe"]),
+        "gp": lambda: optuna.samplers.GPSampler(seed=own, n_startup_trials=LEARNS_FROM["gp"]),
+        "cmaes": lambda: CmaEsSampler(space, own),
+        "qmc": lambda: QuasiRandomSampler(seed, point),
+        "random": lambda: optuna.samplers.RandomSampler(seed=own),
+        "grid": lambda: optuna.samplers.RandomSampler(seed=own),  # chooses nothing: each trial is given its point
+        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=own, population_size=POPULATION),
+    }
+    return made[name]()
 
 
 def make_pruner(name: str, baseline: RunConfig) -> optuna.pruners.BasePruner:

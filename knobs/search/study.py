@@ -13,8 +13,9 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 
 from knobs.config import LOWER_IS_BETTER, METRICS, DataSpec, RunConfig
 from knobs.errors import BadInputError, nearest
+from knobs.search.grid import grid_points, grid_size
 from knobs.search.optuna_internals import SpaceProbe
-from knobs.search.samplers import make_pruner, make_sampler
+from knobs.search.samplers import check_sampler, make_pruner
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", "Choices for a categorical distribution", UserWarning)  # tuples: stored as text
@@ -30,7 +31,7 @@ class Study:
     """One study. A file in `studies/` holds one; the file's docstring says what is searched and why."""
 
     baseline: RunConfig
-    """Trial 0. It also fixes every knob outside the space."""
+    """The config to start from. It fixes every knob outside the space."""
     space: Space
     metric: str
     """`val/<metric>`, read at the checkpoint that validation chose. A pruner sees its curve."""
@@ -44,15 +45,18 @@ class Study:
     baseline_first: bool = True
     """Trial 0 is the baseline. If false, it is drawn like the others."""
     sampler: str = "tpe"
+    """tpe, gp, cmaes and nsga2 learn from earlier trials; qmc (quasi-random), random and grid do not."""
     pruner: str = "median"
 
     def __post_init__(self) -> None:
         check_goal(self.metric, self.direction, self.baseline.data.spec())
         if self.trials < 1 or self.feedback_lag < 1:
             raise BadInputError("a study needs at least 1 trial and a feedback lag of at least 1")
-        make_sampler(self.sampler, 0)
+        check_sampler(self.sampler)
         make_pruner(self.pruner, self.baseline)
-        self.space_at_baseline()
+        space = self.space_at_baseline()
+        if self.sampler == "grid":
+            grid_size(space)
 
     def space_at_baseline(self) -> dict[str, BaseDistribution]:
         """Return each knob that the space suggests at the baseline, with its distribution.
@@ -68,6 +72,15 @@ class Study:
             off = next(k for k, v in self.baseline.knobs().items() if knobs.get(k, ...) != v)
             raise BadInputError(f"the baseline lies outside its own space at {off}")
         return probe.seen
+
+    def possible_trials(self, asked: int) -> int:
+        """Return how many of `asked` trials there can be: a grid ends after its last point."""
+        return min(asked, grid_size(self.space_at_baseline())) if self.sampler == "grid" else asked
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Return the values of every trial of a grid, by number."""
+        first = self.baseline.knobs() if self.baseline_first else None
+        return grid_points(self.space_at_baseline(), self.seed, first)
 
     def identity(self) -> dict[str, Any]:
         """Return what makes recorded trials comparable: everything but the budget. A change makes it another study."""

@@ -9,7 +9,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from knobs.search.optuna_internals import as_finished, rung_attributes
+from knobs.search.optuna_internals import as_finished, noted_attributes
 
 TRAINED = "trained"
 """The constraint that a trial violates if it diverged or ran out of memory, so that the search moves away."""
@@ -37,12 +37,12 @@ def finished_trial(
     return as_finished(ended)
 
 
-def rungs_to_json(trial: Trial) -> str:
-    """Return what a halving pruner noted on a live trial, as JSON; empty if it noted nothing."""
-    rungs = rung_attributes(trial.study.get_trials(deepcopy=False)[trial.number])
-    return json.dumps(rungs) if rungs else ""
+def noted_to_json(trial: Trial) -> str:
+    """Return what sampler and pruner noted on a live trial, as JSON; empty if they noted nothing."""
+    noted = noted_attributes(trial.study.get_trials(deepcopy=False)[trial.number])
+    return json.dumps(noted) if noted else ""
 
 
-def rungs_from_json(text: str) -> dict[str, Any]:
-    """Return the attributes that `rungs_to_json` wrote."""
+def noted_from_json(text: str) -> dict[str, Any]:
+    """Return the attributes that `noted_to_json` wrote."""
     return dict(json.loads(text)) if text else {}

@@ -87,6 +87,7 @@ def study_of(tracker: Tracker, rows: Sequence[Row], searched: Sequence[str] = ()
         trials=len(rows),
         seed=0,
         feedback_lag=1,
+        baseline_first=True,
         sampler="tpe",
         pruner="none",
     )

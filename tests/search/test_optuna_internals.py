@@ -86,7 +86,7 @@ def test_a_frozen_trial_can_share_its_contents_with_its_copies() -> None:
 
 
 def test_halving_pruners_write_the_attributes_that_we_keep() -> None:
-    from knobs.search.optuna_internals import rung_attributes
+    from knobs.search.optuna_internals import noted_attributes
 
     study = optuna.create_study(pruner=optuna.pruners.SuccessiveHalvingPruner(1, 3))
     trial = study.ask()
@@ -94,8 +94,18 @@ def test_halving_pruners_write_the_attributes_that_we_keep() -> None:
     trial.should_prune()
     (frozen,) = study.get_trials(deepcopy=False)
     name = "the attribute completed_rung_N of optuna.pruners.SuccessiveHalvingPruner"
-    assert rung_attributes(frozen), changed(name)
-    assert rung_attributes(frozen) == frozen.system_attrs, changed(name)
+    assert noted_attributes(frozen), changed(name)
+    assert noted_attributes(frozen) == frozen.system_attrs, changed(name)
+
+
+def test_nsga_writes_the_generation_that_we_keep() -> None:
+    from knobs.search.optuna_internals import noted_attributes
+
+    trial = optuna.create_study(sampler=optuna.samplers.NSGAIISampler(seed=0)).ask()
+    name = "the attribute NSGAIISampler:generation of optuna.samplers.NSGAIISampler"
+    (frozen,) = trial.study.get_trials(deepcopy=False)
+    assert noted_attributes(frozen) == {"NSGAIISampler:generation": 0}, changed(name)
+    assert noted_attributes(frozen) == frozen.system_attrs, changed(name)
 
 
 def test_importances_are_of_the_trials_that_we_give() -> None:

@@ -14,7 +14,8 @@ from optuna.trial import TrialState, create_trial
 
 from knobs.config import RunConfig
 from knobs.search import Search, Study
-from knobs.search.quasi_random import QuasiRandomSampler, share_at, value_at
+from knobs.search.quasi_random import QuasiRandomSampler, share_at
+from knobs.search.shares import value_at
 from tests.written_records import BASELINE
 
 SEEDS = st.integers(0, 2**31)

@@ -16,7 +16,7 @@ from knobs import BadInputError, RunConfig, Study, Training, Value
 from knobs.config import text_of
 from knobs.record.knob_range import KnobRange
 from knobs.record.spaces import space_from_json, space_to_json
-from knobs.search import PendingTrial, Search, finished_trial, rungs_from_json
+from knobs.search import PendingTrial, Search, finished_trial, noted_from_json
 from knobs.search.samplers import make_sampler
 from models.mlp import MLP
 from optimizers.sgd import SGD
@@ -227,10 +227,10 @@ def test_a_repeated_report_gives_the_same_answer() -> None:
 
 @pytest.mark.parametrize("pruner", ["hyperband", "median"])
 def test_what_is_recorded_of_a_trial_brings_the_search_back(pruner: str) -> None:
-    """A relaunch has only MLflow's record: parameters as text, the space, the pruner's rungs, curve, value."""
+    """A relaunch has only MLflow's record: knobs as text, the space, what sampler and pruner noted, curve, value."""
     study = made(pruner=pruner, feedback_lag=2)
     through, back = Search(study, "s"), Search(study, "s")
-    with_rungs = 0
+    with_notes = 0
     for number in range(16):
         one, two = through.ask(number), back.ask(number)
         assert one.config == two.config
@@ -242,12 +242,12 @@ def test_what_is_recorded_of_a_trial_brings_the_search_back(pruner: str) -> None
         assert list(shapes) == list(two.trial.distributions)
         chosen = {name: KnobRange.of(name, shape).parse(texts[name]) for name, shape in shapes.items()}
         assert chosen == two.trial.params
-        rungs = rungs_from_json(two.rungs_to_json())
-        with_rungs += bool(rungs)
+        noted = noted_from_json(two.noted_to_json())
+        with_notes += bool(noted)
         back.history[number] = finished_trial(
-            again.state, again.value, chosen, shapes, rungs, True, again.intermediate_values
+            again.state, again.value, chosen, shapes, noted, True, again.intermediate_values
         )
-    assert bool(with_rungs) == (pruner == "hyperband")
+    assert bool(with_notes) == (pruner == "hyperband")
     resumed = back.ask(15, chosen)  # a trial that was interrupted
     assert resumed.config == two.config
 
@@ -291,7 +291,9 @@ def optuna_ask(study: Study, number: int, history: dict[int, FrozenTrial]) -> di
     """Return what Optuna's sampler chooses for this trial if it sees all trials before it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        memory = optuna.create_study(direction=study.direction, sampler=make_sampler(study.sampler, study.seed, number))
+        space_ = study.space_at_baseline()
+        sampler = make_sampler(study.sampler, space_, seed=study.seed, number=number, point=max(0, number - 1))
+        memory = optuna.create_study(direction=study.direction, sampler=sampler)
     memory.add_trials([history[n] for n in range(number)])
     if number == 0:
         memory.enqueue_trial(dict(study.baseline.knobs()))

@@ -24,7 +24,7 @@ from knobs.record.states import STATES
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.optuna_mirror import OptunaMirror
 from knobs.record.stores.rows import Row
-from knobs.search import PendingTrial, Search, SpaceProbe, Study, finished_trial, rank_trials, rungs_from_json
+from knobs.search import PendingTrial, Search, SpaceProbe, Study, finished_trial, noted_from_json, rank_trials
 from knobs.training import Outcome
 from knobs.user_code import user_error
 
@@ -48,7 +48,7 @@ class StudyPlan:
     ) -> None:
         """`prefix`: of the labels of trials. `batch_of`: returns the configs of a trial's batch."""
         self.name, self.study, self.tracker, self.cell = name, study, tracker, cell
-        self.experiment, self.total, self.deadline = experiment or name, total, deadline
+        self.experiment, self.total, self.deadline = experiment or name, study.possible_trials(total), deadline
         self.tags, self.prefix, self.batch_of = dict(tags or {}), prefix, batch_of
         self.search = Search(study, name)
         self.pending: dict[str, PendingTrial] = {}
@@ -83,7 +83,7 @@ class StudyPlan:
                 curve = dict(self.tracker.curve(row.id, self.study.metric))
                 value = row.metrics.get(Metric.BEST + self.study.metric)
                 self._count(row.trial, row.state, value)
-                attributes = rungs_from_json(row.tags.get(Tag.RUNGS, ""))
+                attributes = noted_from_json(row.tags.get(Tag.NOTED, ""))
                 self.search.history[row.trial] = finished_trial(
                     TrialState[state.optuna], value, chosen, space, attributes, state.trainable, curve
                 )
@@ -172,9 +172,9 @@ class StudyPlan:
         self.mirror.started(self.pending[planned.label])
 
     def end_tags(self, planned: PlannedRun) -> dict[str, str]:
-        """Return what a halving pruner noted on the trial; later trials need it."""
-        rungs = self.pending[planned.label].rungs_to_json()
-        return {Tag.RUNGS: rungs} if rungs else {}
+        """Return what sampler and pruner noted on the trial; later trials need it."""
+        noted = self.pending[planned.label].noted_to_json()
+        return {Tag.NOTED: noted} if noted else {}
 
     def ended(self, planned: PlannedRun, run: str, state: str, outcome: Outcome) -> None:
         """Add the trial to the history, then to Optuna's store."""

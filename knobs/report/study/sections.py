@@ -31,7 +31,7 @@ from knobs.report.formats.document import (
     joined,
 )
 from knobs.report.receipts import Ledger
-from knobs.search import FEWEST_TRIALS, RESAMPLES, Importance
+from knobs.search import FEWEST_TRIALS, LEARNS_FROM, RESAMPLES, Importance
 
 LISTED = 10
 """The best trials that are listed."""
@@ -50,7 +50,8 @@ def result_blocks(study: RecordedStudy, findings: Sequence[Finding], ledger: Led
         value = best.value(study.metric) or 0.0
         shown = ledger.number("best/value", value, trial_group(best), study.metric, metric_text(value))
         items.append([Strong(f"best: {best.key}", "good"), f", {metric} ", shown, *_tested_parts(best, ledger)])
-        baseline = next((trial for trial in study.finished if trial.row.trial == 0), None)
+        first = next((trial for trial in study.finished if trial.row.trial == 0), None)
+        baseline = first if study.definition.baseline_first else None
         if baseline is not None and (start := baseline.value(study.metric)) is not None:
             ledger.add_group("the baseline", [baseline], "receipts")
             how = f"{study.metric} of trial 0"
@@ -149,9 +150,13 @@ def fixed_blocks(study: RecordedStudy) -> list[Block]:
         [[Code(name)], [knob.text], [knob_text(baseline.get(name, "-"))]] for name, knob in study.space.items()
     ]
     fixed = joined([[Code(k), f" {knob_text(v)}"] for k, v in sorted(baseline.items()) if k not in study.space])
+    sees = (
+        f"each trial is proposed from the trials that lie {definition.feedback_lag} or more before it"
+        if definition.sampler in LEARNS_FROM
+        else "no trial is proposed from others"
+    )
     search = (
-        f"Sampler {definition.sampler}, pruner {definition.pruner}, seed {definition.seed}; each trial is proposed "
-        f"from the trials that lie {definition.feedback_lag} or more before it; towards the "
+        f"Sampler {definition.sampler}, pruner {definition.pruner}, seed {definition.seed}; {sees}; towards the "
         f"{'highest' if study.direction == 'maximize' else 'lowest'} {study.metric}."
     )
     return [
