@@ -103,6 +103,7 @@ class Search:
             if given is not None:
                 memory.enqueue_trial(given)
             trial = memory.ask()
+            _ = trial.relative_params  # NSGA-II notes the generation here, which Optuna skips if all values are given
             config = study.space(trial, study.baseline)
         if self._grid:
             check_on_grid(f"the space of {self.name}", self._space, trial.distributions)

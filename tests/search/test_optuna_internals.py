@@ -102,6 +102,7 @@ def test_nsga_writes_the_generation_that_we_keep() -> None:
     from knobs.search.optuna_internals import noted_attributes
 
     trial = optuna.create_study(sampler=optuna.samplers.NSGAIISampler(seed=0)).ask()
+    assert trial.relative_params == {}
     name = "the attribute NSGAIISampler:generation of optuna.samplers.NSGAIISampler"
     (frozen,) = trial.study.get_trials(deepcopy=False)
     assert noted_attributes(frozen) == {"NSGAIISampler:generation": 0}, changed(name)

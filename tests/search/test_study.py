@@ -16,7 +16,7 @@ from knobs import BadInputError, RunConfig, Study, Training, Value
 from knobs.config import text_of
 from knobs.record.knob_range import KnobRange
 from knobs.record.spaces import space_from_json, space_to_json
-from knobs.search import PendingTrial, Search, finished_trial, noted_from_json
+from knobs.search import LEARNS_FROM, PendingTrial, Search, finished_trial, noted_from_json
 from knobs.search.samplers import make_sampler
 from models.mlp import MLP
 from optimizers.sgd import SGD
@@ -82,7 +82,7 @@ def plain(ended: dict[int, tuple[str, FrozenTrial]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("pruner", ["none", "median", "hyperband", "halving"])
-@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes", "nsga2", "qmc"])
 def test_the_order_in_which_trials_end_changes_nothing(sampler: str, pruner: str) -> None:
     study = made(sampler=sampler, pruner=pruner, feedback_lag=3)
     trials = 24 if sampler != "gp" else 12
@@ -140,7 +140,7 @@ def test_the_search_and_the_study_name_do_not_depend_on_global_random_states() -
 
 
 def test_trial_0_is_the_baseline() -> None:
-    for sampler in ("tpe", "random", "gp"):
+    for sampler in ("tpe", "random", "gp", "cmaes", "nsga2", "qmc"):
         asked = Search(made(sampler=sampler), "s").ask(0)
         assert asked.config == BASELINE
         assert asked.trial.params == {"model.width": 16, "model.activation": "relu", "optimizer.lr": 0.1}
@@ -270,20 +270,20 @@ def test_a_diverged_trial_violates_its_constraint_and_the_search_moves_away() ->
     assert sum(rate > 0.1 for rate in rates(study, True)) < sum(rate > 0.1 for rate in rates(study, False))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes", "nsga2", "qmc"])
 def test_the_first_trials_depend_on_no_other_one(sampler: str) -> None:
     """A batch trains them together, so each is asked for before the others have ended."""
     study = made(sampler=sampler, pruner="none", feedback_lag=1)
     alone, after = Search(study, "s"), Search(study, "s")
     independent = [number for number in range(14) if alone.is_independent(number)]
-    assert independent == list(range(14 if sampler == "random" else 10))
+    assert independent == list(range(LEARNS_FROM.get(sampler, 14)))
     for number in independent:
         asked = alone.ask(number)
         assert asked.trial.params == optuna_ask(study, number, after.history)
         after.history[number] = trained(asked)
-    if sampler != "random":
-        assert not alone.knows_enough(10)
-        assert after.knows_enough(10)
+    if sampler in LEARNS_FROM:
+        assert not alone.knows_enough(len(independent))
+        assert after.knows_enough(len(independent))
     assert not any(Search(made(sampler=sampler, pruner="median"), "s").is_independent(number) for number in range(14))
 
 
