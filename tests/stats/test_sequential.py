@@ -135,15 +135,3 @@ def test_one_planned_look_decides_as_without_looks() -> None:
     for looked, plain in zip(stats.decide_after_looks([20], 20, [claims(x)]), stats.decide(claims(x)), strict=True):
         assert replace(looked, look=None) == plain
         assert looked.look == (20 if plain.verdict != "undecided" else None)
-
-
-@pytest.mark.slow
-def test_the_error_holds_over_all_looks_together() -> None:
-    g = np.random.default_rng(2)
-    wrong = sum(any(r.verdict != "undecided" for r in decided(g.normal(size=(20, 4)))) for _ in range(1500))
-    assert wrong / 1500 < 0.065
-    naive = 0
-    for _ in range(300):
-        x = g.normal(size=(20, 4))
-        naive += any(r.verdict != "undecided" for look in LOOKS for r in stats.decide(claims(x[:look])))
-    assert naive / 300 > 0.08, "looks without spending err more often: the test can see it"
