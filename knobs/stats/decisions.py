@@ -53,8 +53,9 @@ def decide_after_looks(
     """Decide the claims after planned looks at growing data: `looks` rows at each, at most `most` rows in all.
 
     `tests` are all claims' tests at each look so far. The error of `decide` holds over all looks together, since each
-    side's p are sequential ones (`knobs.stats.sequential`). A decided claim stays decided, whatever comes later.
-    Effects and intervals are those of the newest look, and the intervals are not corrected for looks.
+    side's p are sequential ones (`knobs.stats.sequential`). A decided claim keeps its verdict, whatever comes later:
+    its other side no longer counts. Effects and intervals are those of the newest look, and the intervals are not
+    corrected for looks.
     """
     sides = np.array([[(test.p_supports, test.p_contradicts) for test in look] for look in tests])
     sides = sides.reshape(len(looks), -1, 2)
@@ -62,7 +63,8 @@ def decide_after_looks(
     for count, rows in enumerate(looks, 1):
         held = sequential_p(sides[:count], looks, most)
         for claim in np.flatnonzero(holm(held.min(axis=1)) <= alpha):
-            first.setdefault(int(claim), rows)
+            if first.setdefault(int(claim), rows) == rows:
+                sides[count:, claim, held[claim].argmax()] = 1.0
     results = _decide(tests[-1], [(float(a), float(b)) for a, b in held], alpha)
     return [replace(result, look=first.get(claim)) for claim, result in enumerate(results)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,30 @@ def test_it_covers_the_truth_of_new_samples(shared: float) -> None:
         wide += low <= truth <= high
     assert wide / studies > 0.93
     assert narrow / studies < (0.96 if shared < 0.5 else 0.90)
+
+
+def area_under_curve(scores: np.ndarray, y: np.ndarray) -> float:
+    ranks = scores.argsort().argsort() + 1.0
+    positive = y.sum()
+    return float((ranks[y].sum() - positive * (positive + 1) / 2) / (positive * (len(y) - positive)))
+
+
+def explained(scores: np.ndarray, y: np.ndarray) -> float:
+    return float(1 - ((y - scores) ** 2).mean() / y.var())
+
+
+@pytest.mark.parametrize("metric", [area_under_curve, explained])
+def test_the_jackknife_holds_for_areas_and_shares_of_variance(metric: Callable[..., float]) -> None:
+    """One run, judged on many draws of 360 samples: the mean variance by the jackknife is that over the draws."""
+    g, group = np.random.default_rng(3), np.arange(360) % GROUPS
+    values, variances = [], []
+    for _ in range(400):
+        scores = g.normal(size=360)
+        y = scores + g.normal(size=360) if metric is explained else g.random(360) < 1 / (1 + np.exp(-2 * scores))
+        values.append(metric(scores, y))
+        without = [metric(scores[group != one], y[group != one]) for one in range(GROUPS)]
+        variances.append(stats.sampling_sd([without]) ** 2)
+    assert np.sqrt(np.mean(variances)) == pytest.approx(np.std(values), rel=0.12)
 
 
 def test_bounds_cut_it() -> None:
