@@ -1,6 +1,6 @@
 """Test the intervals and claims of `knobs/stats` on runs whose truth is known.
 
-`python -m benchmarks.statistics` writes the pages in `results/`: `statistics` (10 minutes on one core), `tuned` (15
+`python -m benchmarks.statistics` writes the pages in `results/`: `statistics` (10 minutes on one core), `tuned` (7
 minutes), `real_nulls` (half an hour on two cores); name some to write only those. All seeds are fixed. Do not start it
 as a script by its path.
 """
