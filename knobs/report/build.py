@@ -55,6 +55,7 @@ def build_report(tracker: Tracker, name: str, *, small: bool) -> tuple[Report, d
 
 def _receipts(content: Report, files: Mapping[str, bytes], *, small: bool) -> dict[str, Any]:
     recorded, ledger = content.recorded, content.ledger
+    tuning = recorded.metric if small and isinstance(recorded, RecordedAblation) else ""
     return {
         "version": RECEIPTS_VERSION,
         "name": recorded.name,
@@ -66,7 +67,7 @@ def _receipts(content: Report, files: Mapping[str, bytes], *, small: bool) -> di
         "numbers": ledger.numbers,
         "figures": ledger.figures,
         "groups": {group.name: list(group.runs) for group in ledger.groups.values()},
-        **receipts.run_receipts(recorded.runs),
+        **receipts.run_receipts(recorded.runs, tuning=tuning),
         "configs": {name: json.loads(config) for name, config in content.configs.items()},
         "packages": {key: dict(found) for key, found in recorded.packages.items()},
         "machines": {key: dict(found) for key, found in recorded.machines.items()},

@@ -12,7 +12,7 @@ from typing import Any
 from knobs.numbers import plain_number
 from knobs.record.curves import values_hash
 from knobs.record.runs import RecordedRun
-from knobs.record.schema import RECEIPTS_VERSION, Metric, Tag
+from knobs.record.schema import RECEIPTS_VERSION, Kind, Metric, Tag
 from knobs.report.formats.document import Number, slug
 
 FILE = "receipts.json"
@@ -72,12 +72,14 @@ def is_report_path(path: str) -> bool:
     return bool(re.fullmatch(r"(figures/)?[a-z0-9-]+\.(md|html|csv|tex|svg|png)", path))
 
 
-def run_receipts(runs: Sequence[RecordedRun]) -> dict[str, Any]:
+def run_receipts(runs: Sequence[RecordedRun], *, tuning: str = "") -> dict[str, Any]:
     """Return `runs` and `origins`: enough to find a run, to train it again, and to compare it with another.
+
+    `tuning`: of an ablation's trials, which are thousands, only this metric's value is kept beside the hash of all.
 
     An origin is how a run was made. Most runs share one, so it is stored once and runs name it.
     """
-    found = {run.key: _receipt(run) for run in runs}
+    found = {run.key: _receipt(run, tuning) for run in runs}
     origins: dict[str, dict[str, str]] = {}
     names: dict[str, str] = {}
     for run in runs:
@@ -88,8 +90,10 @@ def run_receipts(runs: Sequence[RecordedRun]) -> dict[str, Any]:
     return {"runs": found, "origins": origins}
 
 
-def _receipt(run: RecordedRun) -> dict[str, Any]:
+def _receipt(run: RecordedRun, tuning: str) -> dict[str, Any]:
     single = {k: v for k, v in sorted(run.row.metrics.items()) if k.startswith((Metric.BEST, Metric.TEST))}
+    if tuning and run.row.kind == Kind.TRIAL:
+        single = {k: v for k, v in single.items() if k in (Metric.BEST_STEP, Metric.BEST + tuning)}
     return {
         "id": run.row.id,
         "kind": run.row.kind,

@@ -33,6 +33,9 @@ from knobs.report.formats.document import (
 )
 from knobs.report.receipts import Ledger
 
+MOST_DIGESTS = 20
+"""Trials of a cell that are listed."""
+
 TONES = {"supported": "good", "contradicted": "bad", "undecided": "open"}
 
 
@@ -155,7 +158,11 @@ def receipt_blocks(ablation: RecordedAblation, verdicts: Sequence[ClaimVerdict])
         "digest, seed, code, commit, diff, data, packages, machine and values.",
     ]  # fmt: skip
     rows: list[Sequence[Parts]] = [
-        [[Anchor(f"receipt-{slug(cell.name)}", cell.name)], _digests(cell.seeds), _digests(cell.trials)]
+        [
+            [Anchor(f"receipt-{slug(cell.name)}", cell.name)],
+            _digests(cell.seeds),
+            _digests(cell.trials) if len(cell.trials) <= MOST_DIGESTS else _counted(cell.trials),
+        ]
         for cell in ablation.cells
     ]
     claims: list[Parts] = [
@@ -164,6 +171,10 @@ def receipt_blocks(ablation: RecordedAblation, verdicts: Sequence[ClaimVerdict])
     ]
     blocks: list[Block] = [Paragraph(about), Bullets(claims)] if claims else [Paragraph(about)]
     return [*blocks, Table(["cell", "seeds", "trials"], rows, left=frozenset({0, 1, 2}))]
+
+
+def _counted(runs: Sequence[RecordedRun]) -> Parts:
+    return [f"{len(runs)}, in ", Link("receipts.json", "receipts.json")]
 
 
 def _digests(runs: Sequence[RecordedRun]) -> Parts:
