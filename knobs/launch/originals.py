@@ -132,9 +132,10 @@ def _original_from_receipt(key: str, config: dict[str, Any], receipts: dict[str,
     run = receipts["runs"][key]
     receipt = {**receipts["origins"][run["origin"]], **run}  # facts that many runs share are stored once, as an origin
     step = int(receipt["single"].get(Metric.BEST_STEP, 0))
+    own = {**receipt.get("tuned", {}), "seed": receipt["seed"]}
     return Original(
         label=key,
-        config=RunConfig.from_json(json.dumps({**config, "seed": receipt["seed"]})),
+        config=RunConfig.from_json(json.dumps(config)).with_knobs(own),
         state=_as_trained(receipt["state"]),
         run=receipt["id"],
         experiment=receipts["name"],

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,10 @@ class RecordedCell:
     def space(self) -> dict[str, KnobRange]:
         """Every knob that was tuned in any trial, by name."""
         return every_range(self.defined_space, self.trials)
+
+    def tuned_knobs(self, seed: RecordedRun) -> dict[str, Any]:
+        """Return the tuned knobs of a fresh seed with their values."""
+        return {name: knob.parse(seed.row.params[name]) for name, knob in self.space.items() if name in seed.row.params}
 
     @cached_property
     def winners(self) -> dict[int, RecordedRun]:

@@ -55,7 +55,10 @@ def build_report(tracker: Tracker, name: str, *, small: bool) -> tuple[Report, d
 
 def _receipts(content: Report, files: Mapping[str, bytes], *, small: bool) -> dict[str, Any]:
     recorded, ledger = content.recorded, content.ledger
-    tuning = recorded.metric if small and isinstance(recorded, RecordedAblation) else ""
+    tuning, tuned = "", {}
+    if isinstance(recorded, RecordedAblation):
+        tuning = recorded.metric if small else ""
+        tuned = {seed.key: cell.tuned_knobs(seed) for cell in recorded.cells for seed in cell.seeds}
     return {
         "version": RECEIPTS_VERSION,
         "name": recorded.name,
@@ -67,7 +70,7 @@ def _receipts(content: Report, files: Mapping[str, bytes], *, small: bool) -> di
         "numbers": ledger.numbers,
         "figures": ledger.figures,
         "groups": {group.name: list(group.runs) for group in ledger.groups.values()},
-        **receipts.run_receipts(recorded.runs, tuning=tuning),
+        **receipts.run_receipts(recorded.runs, tuned=tuned, tuning=tuning),
         "configs": {name: json.loads(config) for name, config in content.configs.items()},
         "packages": {key: dict(found) for key, found in recorded.packages.items()},
         "machines": {key: dict(found) for key, found in recorded.machines.items()},

@@ -72,14 +72,19 @@ def is_report_path(path: str) -> bool:
     return bool(re.fullmatch(r"(figures/)?[a-z0-9-]+\.(md|html|csv|tex|svg|png)", path))
 
 
-def run_receipts(runs: Sequence[RecordedRun], *, tuning: str = "") -> dict[str, Any]:
+def run_receipts(
+    runs: Sequence[RecordedRun], *, tuned: Mapping[str, Mapping[str, Any]] | None = None, tuning: str = ""
+) -> dict[str, Any]:
     """Return `runs` and `origins`: enough to find a run, to train it again, and to compare it with another.
 
+    `tuned`: the tuned knobs of an ablation's fresh seeds, in which their configs differ from that of their cell.
     `tuning`: of an ablation's trials, which are thousands, only this metric's value is kept beside the hash of all.
 
     An origin is how a run was made. Most runs share one, so it is stored once and runs name it.
     """
     found = {run.key: _receipt(run, tuning) for run in runs}
+    for key, knobs in (tuned or {}).items():
+        found[key]["tuned"] = dict(knobs)
     origins: dict[str, dict[str, str]] = {}
     names: dict[str, str] = {}
     for run in runs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from memory_pool import ENVIRONMENT, MemoryPool, Training
 from written_records import an_ablation, new_tracker, record_ablation
 
 from knobs import RunConfig
+from knobs.launch.originals import originals_from_receipts
 from knobs.launch.pools.messages import NewPoint, RunEnded
 from knobs.record.recorded_ablation import RecordedAblation
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.report.ablation.cells import cell_numbers, seeds_group, trials_group
 from knobs.report.ablation.report import ablation_report
 from knobs.report.ablation.tuning_checks import check_same_trials, check_trials, check_winners_reached
+from knobs.report.build import build_report
 from knobs.report.formats.markdown import render_markdown
 from knobs.report.receipts import Ledger
 from knobs.training import CurvePoint, Outcome, TrainJob
@@ -148,10 +151,21 @@ def test_the_report_has_both_intervals_and_speaks_of_repetitions(tracker: Tracke
         assert row.new_mean[0] < row.mean.low - 0.01
     text = render_markdown(ablation_report(made).document)
     assert "| repetitions |" in text
-    assert "for new samples [" in text
+    assert "for new samples \\[" in text
     assert "A repetition is the mean of 2 fresh seeds" in text
     assert "5 times, each with draws and seeds of its own, 4 trials" in text
     assert "sd, tuning" in text
     assert "one tuning" not in text
     once = recorded(new_tracker(tracker.places.folder.parent / "once"), noise, repetitions=1, seeds=5)
     assert "verdicts hold for this one tuning" in render_markdown(ablation_report(once).document)
+
+
+def test_a_cells_seeds_can_be_trained_again_from_the_report_alone(tracker: Tracker, tmp_path: Path) -> None:
+    """Each repetition has a winner of its own, so seeds of one cell differ in their tuned knobs."""
+    made = recorded(tracker, lambda config: 0.8 + 0.01 * noise(config))
+    _, files = build_report(tracker, "made-up", small=True)
+    (tmp_path / "receipts.json").write_bytes(files["receipts.json"])
+    for cell in made.cells:
+        originals = originals_from_receipts(cell.name, tmp_path)
+        assert [original.config for original in originals] == [seed.config for seed in cell.seeds]
+        assert len({original.config.with_knobs({"seed": 0}) for original in originals}) > 1
