@@ -100,8 +100,9 @@ class RecordedCell:
         tried = Counter(run.row.repetition for run in self.trials if run.ended)
         finished = {run.row.repetition for run in self.trials if run.finished}
         for number in range(min(wanted, 1 + max((*ended, *tried), default=-1))):
-            hopeless = self.space and tried[number] >= trials and number not in finished
-            if ended[number] < seeds and not hopeless:
+            untuned = not self.space
+            hopeless = not untuned and number not in finished
+            if (not untuned and tried[number] < trials) or (ended[number] < seeds and not hopeless):
                 return number
         return min(wanted, 1 + max((*ended, *tried), default=-1))
 

@@ -55,7 +55,7 @@ def test_runs_come_out_the_same_and_change_no_report(home: Path, database: Path,
 
 
 def test_another_thread_count_is_said_before_it_trains(home: Path, database: Path) -> None:
-    run = runs(database, kind="seed", cell="8 tanh")[0]
+    run = runs(database, kind="seed", cell="width 8, tanh")[0]
     done = knobs(home, "reproduce", run, "--training.threads", "2")
     lines = done.out.splitlines()
     assert lines[:2] == ["differs: thread count: 1 recorded, 2 now", "so its values may differ"]
@@ -65,7 +65,7 @@ def test_another_thread_count_is_said_before_it_trains(home: Path, database: Pat
 def test_what_differs_is_said_first_and_the_first_difference_is_named(
     home: Path, database: Path, tmp_path: Path
 ) -> None:
-    run = runs(database, kind="seed", cell="8 relu")[0]
+    run = runs(database, kind="seed", cell="width 8, relu")[0]
 
     def change(connection: sqlite3.Connection) -> None:
         connection.execute(
@@ -87,41 +87,50 @@ def test_a_cell_of_a_report_made_elsewhere(home: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
     assert knobs(home, "report", "tiny", "--small", "--out", str(report)).code == 0
     write(tmp_path)
-    done = knobs(tmp_path, "reproduce", "--cell", "8  tanh", "--report", str(report))
+    done = knobs(tmp_path, "reproduce", "--cell", "width  8, tanh", "--report", str(report))
     assert done.code == 0, done.out + done.err
-    assert len(re.findall(r"^8 tanh/s100\d: identical", done.out, re.MULTILINE)) == 3
+    assert len(re.findall(r"^width 8, tanh/s100\d: identical", done.out, re.MULTILINE)) == 3
     receipts = json.loads((report / "receipts.json").read_text())
-    curves, number, state = (receipts["runs"][f"8 tanh/s{seed}"] for seed in (1000, 1001, 1002))
+    curves, number, state = (receipts["runs"][f"width 8, tanh/s{seed}"] for seed in (1000, 1001, 1002))
     curves["values"] = "0" * 32
     number["single"]["test/accuracy"], number["values"] = 0.125, "0" * 32
     state["state"] = "diverged"
     (report / "receipts.json").write_text(json.dumps(receipts))
-    done = knobs(tmp_path, "reproduce", "--cell", "8 tanh", "--report", str(report))
+    done = knobs(tmp_path, "reproduce", "--cell", "width 8, tanh", "--report", str(report))
     assert done.code == 1
     only_hash = "its curves are not those of the receipt, which has only their hash"
-    assert f"8 tanh/s1000: not the same: {only_hash} (run " in done.out, done.out
-    assert re.search(r"8 tanh/s1001: not the same: test/accuracy at step \d+: 0\.125 recorded", done.out), done.out
-    assert "8 tanh/s1002: not the same: it ended as diverged when recorded, as finished now (run " in done.out, done.out
-    assert "not reproduced: 8 tanh/s1000, 8 tanh/s1001, 8 tanh/s1002" in done.err
+    assert f"width 8, tanh/s1000: not the same: {only_hash} (run " in done.out, done.out
+    assert re.search(r"width 8, tanh/s1001: not the same: test/accuracy at step \d+: 0\.125 recorded", done.out), (
+        done.out
+    )
+    assert "width 8, tanh/s1002: not the same: it ended as diverged when recorded, as finished now (run " in done.out, (
+        done.out
+    )
+    assert "not reproduced: width 8, tanh/s1000, width 8, tanh/s1001, width 8, tanh/s1002" in done.err
 
 
 def test_bad_input(home: Path, database: Path, tmp_path: Path) -> None:
     parent = runs(database, kind="ablation", ablation="tiny")[0]
     assert knobs(home, "report", "tiny", "--small", "--out", str(tmp_path)).code == 0
     (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "receipts.json").write_text('{"version": 2, "configs": {"8 tanh": {}}}')
+    (tmp_path / "old" / "receipts.json").write_text('{"version": 2, "configs": {"width 8, tanh": {}}}')
     (tmp_path / "cut").mkdir()
-    (tmp_path / "cut" / "receipts.json").write_text('{"configs": {"8 tanh": {}}, "runs": {"8 tanh/s1": {}}}')
+    (tmp_path / "cut" / "receipts.json").write_text(
+        '{"configs": {"width 8, tanh": {}}, "runs": {"width 8, tanh/s1": {}}}'
+    )
     for arguments, said in (
         (("0" * 32,), "no run '00000000000000000000000000000000' in this store"),
         (("<script>",), "no run '<script>'"),
         ((parent,), "it is a whole ablation"),
         ((), "needs RUN_ID"),
-        (("--cell", "8 tanh"), "needs RUN_ID, or --cell LABEL with --report DIR"),
-        (("--cell", "8 tan", "--report", str(tmp_path)), "did you mean 8 tanh?"),
-        (("--cell", "8 tanh", "--report", str(tmp_path / "none")), "no report in"),
-        (("--cell", "8 tanh", "--report", str(tmp_path / "old")), "was made by another version of knobs (receipts 2)"),
-        (("--cell", "8 tanh", "--report", str(tmp_path / "cut")), "its receipts cannot be read: KeyError"),
+        (("--cell", "width 8, tanh"), "needs RUN_ID, or --cell LABEL with --report DIR"),
+        (("--cell", "width 8, tan", "--report", str(tmp_path)), "did you mean width 8, tanh?"),
+        (("--cell", "width 8, tanh", "--report", str(tmp_path / "none")), "no report in"),
+        (
+            ("--cell", "width 8, tanh", "--report", str(tmp_path / "old")),
+            "was made by another version of knobs (receipts 2)",
+        ),
+        (("--cell", "width 8, tanh", "--report", str(tmp_path / "cut")), "its receipts cannot be read: KeyError"),
         ((parent, "--model.width", "3"), "a reproduction changes no knob but training.threads"),
     ):
         done = knobs(home, "reproduce", *arguments)

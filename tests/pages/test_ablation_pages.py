@@ -43,8 +43,8 @@ pytestmark = [
 
 NAME, SEEDS, TRIALS = "tiny", 3, 2
 FACTORS = ["model.width", "model.activation"]
-CELLS = {"8 relu", "8 tanh", "16 relu", "16 tanh"}
-ASIDE = {"2 relu", "2 tanh"}
+CELLS = {"width 8, relu", "width 8, tanh", "width 16, relu", "width 16, tanh"}
+ASIDE = {"width 2, relu", "width 2, tanh"}
 ABLATE = ("ablate", NAME, "--devices", "cpu:1")
 
 
