@@ -14,6 +14,7 @@ from knobs.public import HOMES as _HOMES
 if TYPE_CHECKING:
     from knobs.ablation import Ablation as Ablation
     from knobs.ablation import Beats as Beats
+    from knobs.ablation import BeatsAtEveryBudget as BeatsAtEveryBudget
     from knobs.ablation import Cell as Cell
     from knobs.ablation import Computed as Computed
     from knobs.ablation import Derived as Derived

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from knobs.ablation.ablation import LOOK_EVERY, Ablation
 from knobs.ablation.cell_values import Levels, UndecidableError, Values, is_selected
-from knobs.ablation.claims import Beats, Claim, Computed, Exceeds, Matches, NoDifference, NumberClaim, Trend
+from knobs.ablation.claims import (
+    BEST_OF,
+    Beats,
+    BeatsAtEveryBudget,
+    Claim,
+    Computed,
+    Exceeds,
+    Matches,
+    NoDifference,
+    NumberClaim,
+    Trend,
+)
 from knobs.ablation.factors import Cell, Derived, Factor, Quick, RecordedValues, Reference
 from knobs.ablation.matching import Match, match_config, network_size
 from knobs.ablation.names import DERIVED
 from knobs.ablation.verdicts import ClaimVerdict, decide_claims, decide_claims_after_looks
 
 __all__ = [
+    "BEST_OF",
     "DERIVED",
     "LOOK_EVERY",
     "Ablation",
     "Beats",
+    "BeatsAtEveryBudget",
     "Cell",
     "Claim",
     "ClaimVerdict",

@@ -15,7 +15,7 @@ from typing import Literal
 
 from optuna.trial import BaseTrial
 
-from knobs.ablation.claims import Beats, Claim, Exceeds
+from knobs.ablation.claims import Beats, BeatsAtEveryBudget, Claim, Exceeds
 from knobs.ablation.factors import Cell, Derived, Factor, Quick, Reference
 from knobs.ablation.matching import Match, match_config
 from knobs.ablation.names import check_metric
@@ -135,12 +135,29 @@ class Ablation:
         for what, metric in named:
             if metric:
                 check_metric(what, metric, self.baseline.data.spec(), known)
+        for claim in self.claims:
+            if isinstance(claim, BeatsAtEveryBudget):
+                self._check_budgets(claim)
         falling = {name for name, derived in known.items() if derived.lower_is_better}
         claims = tuple(
             replace(c, direction="minimize") if isinstance(c, Beats | Exceeds) and c.metric in falling else c
-            for c in self.claims
+            for c in (
+                replace(c, to_trials=self.trials) if isinstance(c, BeatsAtEveryBudget) and not c.to_trials else c
+                for c in self.claims
+            )
         )
         object.__setattr__(self, "claims", claims)
+
+    def _check_budgets(self, claim: BeatsAtEveryBudget) -> None:
+        """Raise `BadInputError` if tuning cannot show what a claim about numbers of trials is about."""
+        what = f"claim {claim.text!r}"
+        if claim.metric != self.metric:
+            raise BadInputError(f"{what} is about tuning, whose metric is {self.metric}, not {claim.metric}")
+        if self.repetitions < 2:
+            raise BadInputError(f"{what} needs repetitions of the tuning; this ablation has one")
+        if not 1 <= claim.from_trials <= (claim.to_trials or self.trials) <= self.trials:
+            last = claim.to_trials or self.trials
+            raise BadInputError(f"{what}: trials {claim.from_trials} to {last}, of {self.trials} in a repetition")
 
     @property
     def reported(self) -> str:
@@ -237,7 +254,11 @@ class Ablation:
             looks=(),
             trials=self.quick.trials,
             seeds=self.quick.seeds,
-            claims=tuple(claim for claim in self.claims if claim.can_be_tested(kept)),
+            claims=tuple(
+                claim
+                for claim in self.claims
+                if claim.can_be_tested(kept) and not isinstance(claim, BeatsAtEveryBudget)  # quick: one tuning
+            ),
         )
 
     def _config(self, levels: Mapping[str, str]) -> RunConfig:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -24,6 +24,9 @@ from knobs.ablation.cell_values import (
 from knobs.config import LOWER_IS_BETTER
 from knobs.errors import BadInputError, nearest
 
+BEST_OF = "tuning/best_of_"
+"""Followed by a number n: the expected best value of the tuning metric among n trials of a repetition."""
+
 
 class Claim(Protocol):
     """The interface of every kind of claim."""
@@ -36,6 +39,10 @@ class Claim(Protocol):
     def metric(self) -> str:
         """The metric that it is about; empty if it reads none."""
 
+    @property
+    def metrics(self) -> Sequence[str]:
+        """The names of all values that its test reads."""
+
     def selections(self) -> list[Levels]:
         """Return the cells that it is about, as one or more selections by levels."""
 
@@ -46,10 +53,13 @@ class Claim(Protocol):
         """Return whether it can be tested with these levels of the factors."""
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
-        """Return the test, and a caveat on values that it left out.
+        """Return the test on the values of its metric, and a caveat on values that it left out.
 
         Raise `UndecidableError` if the recorded runs cannot decide the claim.
         """
+
+    def test_all(self, metrics: Mapping[str, Values], factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
+        """Return the test on the values of all of its metrics, and a caveat, as `test` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +80,19 @@ class _Claim:
     def selections(self) -> list[Levels]:
         """Return the cells that it is about, as one or more selections by levels."""
         return [self.where]
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """The names of all values that its test reads."""
+        return (self.metric,)
+
+    def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
+        """Return the test on the values of its metric, and a caveat on values that it left out."""
+        raise NotImplementedError
+
+    def test_all(self, metrics: Mapping[str, Values], factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
+        """Return the test on the values of all of its metrics, and a caveat, as `test` does."""
+        return self.test(metrics.get(self.metric, {}), factors)
 
     def check(self, factors: Mapping[str, list[str]]) -> None:
         """Raise `BadInputError` if it names a factor or a level that `factors` lacks."""
@@ -109,6 +132,33 @@ class Beats(_Claim):
         first, second = self.selections()
         a, b, caveat = paired_values(first, second, values, factors)
         return stats.beats(a, b, direction=self.direction or better_direction(self.metric)), caveat
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeatsAtEveryBudget(Beats):
+    """A beats B for every number of tuning trials from `from_trials` on: on the metric of tuning, whose best counts.
+
+    In each repetition the expected best of n trials is computed for each n. The claim holds if "beats" holds for every
+    n, so the largest p is its p (Berger 1982), without a correction for the number of budgets. It is contradicted if B
+    beats A for every n.
+    """
+
+    from_trials: int = 1
+    to_trials: int = 0
+    """The largest number of trials; 0: the ablation's."""
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """The expected best of each number of trials."""
+        return [f"{BEST_OF}{n}" for n in range(self.from_trials, self.to_trials + 1)]
+
+    def test_all(self, metrics: Mapping[str, Values], factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
+        """Return the test of the number of trials at which it is least clear."""
+        tests = [(name, *self.test(metrics.get(name, {}), factors)) for name in self.metrics]
+        name, least, caveat = max(tests, key=lambda made: made[1].p_supports)
+        against = max(made[1].p_contradicts for made in tests)
+        note = f"least clear for the best of {name.removeprefix(BEST_OF)} trials"
+        return replace(least, p_contradicts=against), "; ".join(text for text in (note, caveat) if text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def _clearest(claim: Claim, ablation: Ablation, factors: Mapping[str, list[str]]
     best: ClaimVerdict | None = None
     for draw in range(DRAWS):
         values = _supporting(claim, ablation, factors, seeds, random.Random(draw))
-        verdict = decide_claims([claim], {claim.metric: values}, factors)[0]
+        verdict = decide_claims([claim], dict.fromkeys(claim.metrics, values), factors)[0]
         if best is None or _p_of(verdict) < _p_of(best):
             best = verdict
         if _p_of(best) < CLEAR:

@@ -76,7 +76,7 @@ def _test_claims(
     notes: dict[int, str] = {}
     for index, claim in enumerate(claims):
         try:
-            tests[index], notes[index] = claim.test(metrics.get(claim.metric, {}), factors)
+            tests[index], notes[index] = claim.test_all(metrics, factors)
         except UndecidableError as error:
             notes[index] = str(error)
     return tests, notes

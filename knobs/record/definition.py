@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from knobs.ablation import (
     Beats,
+    BeatsAtEveryBudget,
     Claim,
     Computed,
     Exceeds,
@@ -26,7 +27,9 @@ from knobs.search import Direction
 
 VERSION = 5
 
-CLAIMS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Beats, NoDifference, Trend, Matches, Exceeds, Computed)}
+_KINDS = (Beats, BeatsAtEveryBudget, NoDifference, Trend, Matches, Exceeds, Computed)
+
+CLAIMS: dict[str, type[Any]] = {cls.__name__: cls for cls in _KINDS}
 """The kinds of claims that a report can decide again."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from knobs import stats
-from knobs.ablation import Claim, ClaimVerdict, Values, decide_claims, decide_claims_after_looks, is_selected
+from knobs.ablation import BEST_OF, Claim, ClaimVerdict, Values, decide_claims, decide_claims_after_looks, is_selected
 from knobs.record.definition import AblationDefinition
 from knobs.record.knob_range import KnobRange
 from knobs.record.queries import counted_seeds, counted_trials, current, newest_references, runs_of_kind
@@ -192,11 +192,18 @@ class RecordedAblation(Recorded):
         """Return a metric's value by cell and repetition (or seed), as claims read it; of the first ones if given."""
         return {
             tuple(sorted(cell.levels.items())): {
-                row: value for row, value in cell.values(metric).items() if repetitions is None or row < repetitions
+                row: value
+                for row, value in self._values(cell, metric).items()
+                if repetitions is None or row < repetitions
             }
             for cell in self.cells
             if cell.seeds
         }
+
+    def _values(self, cell: RecordedCell, metric: str) -> dict[int, float]:
+        if metric.startswith(BEST_OF):
+            return cell.best_of(int(metric.removeprefix(BEST_OF)), self.metric, self.direction)
+        return cell.values(metric)
 
     @cached_property
     def claims(self) -> list[Claim]:
@@ -237,7 +244,7 @@ class RecordedAblation(Recorded):
 
     @property
     def _claimed(self) -> set[str]:
-        return {claim.metric for claim in self.claims}
+        return {name for claim in self.claims for name in claim.metrics}
 
     @cached_property
     def registration(self) -> Registration | None:

@@ -18,6 +18,7 @@ from knobs.record.recorded import every_range
 from knobs.record.runs import RecordedRun
 from knobs.record.schema import Tag, is_test
 from knobs.record.stores.rows import Row
+from knobs.search import Direction
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,21 @@ class RecordedCell:
             return {n: sum(values) / len(values) for n, values in self.seeds_by_repetition(metric).items()}
         found = {seed.row.seed: seed.value(metric) for seed in self.seeds if seed.finished}
         return {seed: value for seed, value in found.items() if value is not None}
+
+    def best_of(self, count: int, metric: str, direction: Direction) -> dict[int, float]:
+        """Return the expected best of so many trials, by repetition; a trial without a value counts as the worst."""
+        found: dict[int, list[float | None]] = {}
+        for trial in self.trials:
+            if trial.ended:
+                found.setdefault(trial.row.repetition, []).append(trial.value(metric) if trial.finished else None)
+        best = {}
+        for number, tried in found.items():
+            known = [value for value in tried if value is not None]
+            if known and len(tried) >= count:
+                worst = min(known) if direction == "maximize" else max(known)
+                every = [worst if value is None else value for value in tried]
+                best[number] = float(stats.expected_best(every, direction=direction)[count - 1])
+        return best
 
     def left_out(self, metric: str) -> dict[int, list[float]]:
         """Return a test metric without each group of test samples in turn, by repetition (or seed).
