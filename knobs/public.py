@@ -4,8 +4,8 @@ from __future__ import annotations
 
 HOMES = {
     "knobs.ablation": (
-        "Ablation", "Beats", "BeatsAtEveryBudget", "Cell", "Computed", "Derived", "Exceeds", "Factor", "Match", "Matches",
-        "NoDifference", "Quick", "RecordedValues", "Reference", "Trend",
+        "Ablation", "Beats", "BeatsAtEveryBudget", "Cell", "Computed", "Derived", "Exceeds", "Factor", "Match",
+        "Matches", "NoDifference", "Quick", "RecordedValues", "Reference", "Trend",
     ),
     "knobs.config": (
         "Array", "Count", "DataConfig", "DataSpec", "Fraction", "ModelConfig", "NonNegative", "OptimizerConfig", "Part",
