@@ -59,8 +59,6 @@ class Ablation:
     """Nuisance trials in every repetition of a cell."""
     seeds: int = 2
     """Fresh seeds that train the winner of a repetition; their mean is the repetition's value."""
-    tuning_seeds: int = 1
-    """Seeds of each nuisance trial; its value is their mean."""
     looks: tuple[int, ...] = ()
     """Numbers of repetitions after which claims are decided, and the ablation ends if all are. Empty: at the end."""
     first_seed: int = 1000
@@ -106,7 +104,7 @@ class Ablation:
 
     def _check_size(self) -> None:
         """Raise `BadInputError` if repetitions, trials, seeds or looks do not fit each other."""
-        if min(self.trials, self.seeds, self.repetitions, self.tuning_seeds) < 1:
+        if min(self.trials, self.seeds, self.repetitions) < 1:
             raise BadInputError("an ablation needs at least 1 repetition, 1 trial and 1 seed in each")
         if self.seeds > SEEDS_APART and self.repetitions > 1:
             raise BadInputError(f"seeds = {self.seeds}: a repetition has at most {SEEDS_APART}")

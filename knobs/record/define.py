@@ -59,7 +59,6 @@ def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDe
         repetitions=ablation.repetitions,
         trials=ablation.trials,
         seeds=ablation.seeds,
-        tuning_seeds=ablation.tuning_seeds,
         looks=ablation.looks,
         first_seed=ablation.first_seed,
         sampler=ablation.sampler,

@@ -127,8 +127,6 @@ class AblationDefinition:
     """In each repetition of a cell that is tuned."""
     seeds: int
     """In each repetition."""
-    tuning_seeds: int
-    """Seeds over which the value of a tuning trial is the mean."""
     looks: tuple[int, ...]
     """Numbers of repetitions after which the claims were to be decided; empty: at the end only."""
     first_seed: int
@@ -218,7 +216,7 @@ def partial_definition(name: str, parent: Row, cells: Sequence[Row]) -> Definiti
         name=name, question="", claim="", claims=(), factors=factors,
         cells=tuple(CellDefinition(name=cell, levels=levels, space={}) for cell, levels in found.items()),
         baseline=next(iter(found), ""), references=(), metric=metric, direction=direction, shown=on_test(metric),
-        derived=(), repetitions=10**9, trials=10**9, seeds=0, tuning_seeds=1, looks=(), first_seed=0, sampler="",
+        derived=(), repetitions=10**9, trials=10**9, seeds=0, looks=(), first_seed=0, sampler="",
         steps=0,
         space_code="", design="", match=None, pruner="", feedback_lag=1, fixed={},
         caveats=(), quick=False,
