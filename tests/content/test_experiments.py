@@ -75,7 +75,7 @@ def test_the_winner_of_a_cell_can_be_any_of_its_trials(name: str) -> None:
     search = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for cell in ablation.cells():
         ablation.study(cell)  # the cell's config lies in its own space
-        config = ablation.nuisance(search.ask(), cell.config)
+        config = ablation.space(search.ask(), cell.config)
         spec = config.data.spec()
         config.model.build(spec)
 

@@ -119,7 +119,8 @@ def test_cells_show_factors_means_and_intervals_the_best_first(served: Served, p
     assert values == sorted(values, reverse=True)
     assert values == pytest.approx([means[name] for name in names])
     for factor, place in zip(FACTORS, (0, 1), strict=True):
-        assert cells_of(page, f"params.`{factor}`") == [name.split()[place] for name in names]
+        levels = [name.removeprefix("width ").split(", ")[place] for name in names]
+        assert cells_of(page, f"params.`{factor}`") == levels
     low, high = ([float(x) for x in cells_of(page, f"metrics.`{end}/test/accuracy`")] for end in ("low", "high"))
     assert all(a <= b <= c for a, b, c in zip(low, values, high, strict=True))
     assert cells_of(page, "metrics.`seeds/in_mean`") == [str(SEEDS)] * len(CELLS)
@@ -140,7 +141,7 @@ def test_seeds_stand_in_a_closed_group_a_cell_with_their_mean(served: Served, pa
     values = [float(value.removesuffix(" (average)")) for value in cells_of(page, "metrics.`test/accuracy`")]
     assert values == pytest.approx([means[name] for name in names])
     assert values == sorted(values, reverse=True)
-    assert cells_of(page, "params.`model.width`") == [name.split()[0] for name in names]
+    assert cells_of(page, "params.`model.width`") == [re.findall(r"\d+", name)[0] for name in names]
     assert page.ask(COUNT) == str(len(CELLS) * SEEDS)
 
 
