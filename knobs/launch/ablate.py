@@ -103,7 +103,8 @@ def launch_ablation(session: Session, file: str, size: Size) -> None:
                 recorded = decide_and_record(tracker, name, ablation, parent)
                 if not recorded.missing:
                     break
-                say(f"{name}: undecided after {look} repetitions, goes on")
+                if ablation.looks:
+                    say(f"{name}: undecided after {look} repetitions, goes on")
             state = StateName.FINISHED
         finally:
             close_ablation(tracker, plan, parent, state)
