@@ -103,7 +103,7 @@ def decide_and_record(tracker: Tracker, name: str, ablation: Ablation, parent: s
     evidence = short_hash({cell: [seed.row.id for seed in seeds] for cell, seeds in finished.items()})
     used = {cell: [seed.row.seed for seed in seeds] for cell, seeds in finished.items()}
     registration = register_look(tracker, parent, used, evidence)
-    looks = len(registration.looks) if registration else 1
+    looks = len(registration.looks) if registration and not ablation.looks else 1  # planned looks keep the level
     verdicts = [RecordedVerdict.of(decided, look=looks) for decided in recorded.decide()]
     tracker.upload_texts(parent, {Artifact.VERDICTS: verdicts_to_json(verdicts)})
     tracker.tag(parent, {Tag.VERDICTS: count_verdicts(verdicts)})

@@ -39,9 +39,13 @@ def check_registration(ablation: RecordedAblation) -> Finding:
 
 
 def check_looks(ablation: RecordedAblation) -> Finding:
-    """Check that the claims were decided once: to add seeds until a claim holds makes chance findings likelier."""
-    title, registration = "Claims decided once", ablation.registration
-    looks = registration.looks if registration else ()
+    """Check that claims were decided once or at planned looks: to add runs until one holds makes chance likelier."""
+    title, registration = "Claims decided as planned", ablation.registration
+    looks, planned = registration.looks if registration else (), ablation.definition.looks
+    if planned and len(looks) <= len(planned):
+        taken = ", ".join(map(str, ablation.looked)) or "none yet"
+        text = f"looks were planned after {', '.join(map(str, planned))} repetitions, and taken: {taken}"
+        return Finding(title, True, [f"{text}; the level of the tests holds over all of them."])
     if len(looks) < 2:
         return Finding(title, True, ["no seed was added or replaced after the claims had been decided."])
     counts = ", ".join(f"{_seeds_a_cell(list(look.seeds.values()))} on {_day(look.time_ms)}" for look in looks)

@@ -79,6 +79,8 @@ def _verdict_line(ablation: RecordedAblation, i: int, verdict: ClaimVerdict, led
     parts.append(", p ")
     parts += [number("p", result.p, p_text(result.p), ", p corrected over all claims"), ", n "]
     parts.append(number("n", result.n, str(result.n), f", {ablation.definition.unit}s"))
+    if result.look is not None:
+        parts.append(f", decided after {result.look} repetitions")
     note = f" ({verdict.note})" if verdict.note else ""
     return [*parts, note, " · ", Link(f"runs of claim {i}", f"#receipt-claim-{i}")]
 
