@@ -71,7 +71,7 @@ def measured_cost(cell: Cell) -> Cost:
     if child == 0:
         os.close(read)
         try:
-            cost = _cost_here(cell)
+            cost = cost_here(cell)
             with os.fdopen(write, "wb") as pipe:
                 pickle.dump(cost, pipe)
             os._exit(0)
@@ -87,7 +87,7 @@ def measured_cost(cell: Cell) -> Cost:
     return made
 
 
-def _cost_here(cell: Cell) -> Cost:
+def cost_here(cell: Cell) -> Cost:
     """Return the cost of one member of a batch, if the cell's runs train so, or of a run alone."""
     import torch
 

@@ -368,11 +368,11 @@ def test_double_precision_is_refused_before_the_device_is_used(tmp_path: Path) -
 
 def test_what_the_driver_computes_does_not_touch_the_device() -> None:
     from knobs.ablation.matching import network_size
-    from knobs.launch.dry_run import measured_cost
+    from knobs.launch.dry_run import cost_here
     from knobs.training.one_sample_batch import check_one_sample_batch
 
     ablation = discover.the_one(discover.load("experiments", "activations_depth"), Ablation)
     network_size(toy_config(), "parameters")
-    measured_cost(ablation.cells()[0])
+    cost_here(ablation.cells()[0])
     check_one_sample_batch(toy_config(data__batch_size=1))
     assert card.counted.total() == 0

@@ -251,7 +251,7 @@ def test_an_ablations_views_show_the_cells_and_seeds_that_count(tracker: Tracker
     publish_pages(tracker, "viewed")
     ablation, experiment = read_ablation(tracker, "viewed"), tracker.experiment("viewed")
     cells = tracker.search(cells_view(ablation).filters, experiment)
-    assert {cell.tags[Tag.CELL] for cell in cells} == {"8", "16"}
+    assert {cell.tags[Tag.CELL] for cell in cells} == {"width 8", "width 16"}
     assert all({"mean/test/accuracy", "low/test/accuracy", "seeds/in_mean"} <= cell.metrics.keys() for cell in cells)
     assert len(tracker.search(seeds_view(ablation).filters, experiment)) == 4
     record_ablation(tracker, "viewed", an_ablation(), fresh=True)  # sets everything aside, then trains anew

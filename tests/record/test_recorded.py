@@ -111,17 +111,17 @@ def test_a_study_that_was_set_aside_does_not_count(tracker: Tracker) -> None:
 def test_a_cell_that_was_set_aside_and_seeds_of_an_earlier_winner_do_not_count(tracker: Tracker) -> None:
     ablation = an_ablation()
     first = record_ablation(tracker, "cells", ablation)
-    cell = next(cell for cell in first.cells if cell.name == "16")
+    cell = next(cell for cell in first.cells if cell.name == "width 16")
     assert cell.row is not None
     tracker.tag(cell.row.id, {Tag.RETIRED: "true"})
-    (superseded, kept) = (seed.row.id for seed in next(c for c in first.cells if c.name == "8").seeds)
+    (superseded, kept) = (seed.row.id for seed in next(c for c in first.cells if c.name == "width 8").seeds)
     tracker.tag(superseded, {Tag.SUPERSEDED: "true"})
     found = read_ablation(tracker, "cells")
     assert [cell.row is None for cell in found.cells] == [False, True]
     assert [seed.row.id for seed in found.seeds] == [kept]
     assert found.cells[1].trials == []
     assert {row.id for row in found.others} == {cell.row.id, superseded, *(seed.row.id for seed in cell.seeds)}
-    assert found.missing == ["8: 1 of 2 seeds", "16: 0 of 1 trials"]
+    assert found.missing == ["width 8: 1 of 2 seeds", "width 16: 0 of 1 trials"]
     assert found.progress == "0 of 2 cells, 1 of 4 seeds"
     again = record_ablation(tracker, "cells", ablation)  # what was set aside is recorded anew
     assert again.missing == []
@@ -140,8 +140,7 @@ def test_seeds_count_again_if_their_winner_wins_again(tracker: Tracker) -> None:
     assert {cell.name: {seed.row.id for seed in cell.seeds} for cell in again.cells} == seeds[0]
     assert again.missing == []
     for cell in again.cells:
-        assert cell.winner is not None
-        assert cell.winner.key == f"{cell.name}/t000"
+        assert [winner.key for winner in cell.winners.values()] == [f"{cell.name}/t000"]
 
 
 def test_trials_beyond_the_budget_do_not_count(tracker: Tracker) -> None:
