@@ -120,6 +120,8 @@ class Ablation:
         tuned = self.nuisance_knobs(cell)
         if unequal := sorted(tuned & {"training.max_steps", "training.early_stop"}):
             raise BadInputError(f"{unequal[0]} cannot be a nuisance knob: every cell's budget must be equal")
+        if tuned and (possible := self.study(cell).possible_trials(self.trials)) < self.trials:
+            raise BadInputError(f"trials = {self.trials}: the grid of cell {cell.name} has {possible} points")
         for factor in self.factors:  # a level may set where tuning starts if it sets other knobs too
             changes = set(factor.levels[cell.levels[factor.name]])
             if changes and changes <= tuned:

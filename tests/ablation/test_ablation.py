@@ -26,6 +26,11 @@ def nuisance(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
     return baseline.with_knobs({"optimizer.lr": trial.suggest_float("optimizer.lr", 1e-3, 1.0, log=True)})
 
 
+def three_widths(trial: optuna.trial.BaseTrial, baseline: RunConfig) -> RunConfig:
+    """One of three widths."""
+    return baseline.with_knobs({"model.width": trial.suggest_categorical("model.width", [4, 8, 16])})
+
+
 def make(**changes: object) -> Ablation:
     factors = (Factor.of("model.depth", [1, 2]), Factor.of("model.activation", ["relu", "tanh"]))
     given = {"question": "?", "claim": "!", "baseline": BASELINE, "factors": factors, "nuisance": nuisance}
@@ -44,6 +49,7 @@ BEATS = Beats(text="deep beats flat", metric="test/accuracy", better={"model.dep
         ({"factors": (Factor.of("model.depth", [1]),)}, "needs at least 2"),
         ({"claims": (BEATS,), "repetitions": 1, "seeds": 1}, "1 seed cannot decide a claim"),
         ({"repetitions": 0}, "at least 1 repetition"),
+        ({"sampler": "grid", "nuisance": three_widths, "trials": 8}, "the grid of cell depth 1, relu has 3 points"),
         ({"seeds": 101}, "a repetition has at most 100"),
         ({"looks": (5, 15)}, "one after every 5 repetitions"),
         ({"looks": (5, 10, 15)}, "the last must be after all 10 repetitions"),
