@@ -27,7 +27,7 @@ LOOK_EVERY = 5
 """Repetitions between two looks. Those of one interval train together."""
 
 SEEDS_APART = 100
-"""From the first fresh seed of a repetition to that of the next."""
+"""The first fresh seeds of two successive repetitions differ by this number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +180,7 @@ class Ablation:
 
     @property
     def unit(self) -> str:
-        """What decides the claims, in a word: the rows of every test."""
+        """The rows of every test, in a word."""
         return "repetition" if self.repetitions > 1 else "seed"
 
     @property

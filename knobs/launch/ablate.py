@@ -39,7 +39,7 @@ MOST_REPETITIONS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What the command line says about the size of an ablation. None: as its file says."""
+    """The size of an ablation as the command line gives it. None: as its file says."""
 
     repetitions: int | None = None
     trials: int | None = None

@@ -28,7 +28,7 @@ TIMED_STEPS = 8
 
 @dataclass(frozen=True)
 class Cost:
-    """What one training of a cell costs."""
+    """The cost of one training of a cell."""
 
     seconds_per_step: float
     memory: int

@@ -1,4 +1,4 @@
-"""What a trained network does on the test splits: metrics, the same metrics without a part of the samples, predictions.
+"""Results of a network on the test splits: metrics, the same metrics without a part of the samples, predictions.
 
 The test samples are one draw. To say how a metric would vary over other draws, each of `GROUPS` groups of samples is
 left out in turn (delete-a-group jackknife). The groups depend on the number of samples alone, so they are the same
