@@ -8,8 +8,9 @@ HOMES = {
         "Matches", "NoDifference", "Quick", "RecordedValues", "Reference", "Trend",
     ),
     "knobs.config": (
-        "Array", "Count", "DataConfig", "DataSpec", "Fraction", "ModelConfig", "NonNegative", "OptimizerConfig", "Part",
-        "Positive", "RunConfig", "ScheduleConfig", "Split", "Splits", "Training", "Value", "part",
+        "Array", "Count", "DataConfig", "DataSpec", "Fraction", "Metric", "ModelConfig", "NonNegative",
+        "ObjectiveConfig", "OptimizerConfig", "Part", "Positive", "RunConfig", "ScheduleConfig", "Split", "Splits",
+        "Training", "Value", "part",
     ),
     "knobs.data": ("on_disk",),
     "knobs.errors": ("BadInputError",),

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from knobs import discover
-from knobs.config import RunConfig, monitored
+from knobs.config import RunConfig, knob_order
 
 
 def with_typed_knobs(config: RunConfig, typed: dict[str, str]) -> RunConfig:
     """Return the config with knobs as typed on the command line. Kinds come first: they decide what knobs exist."""
-    for name, text in sorted(typed.items(), key=lambda item: not item[0].endswith(".kind")):
+    for name, text in sorted(typed.items(), key=lambda item: knob_order(item[0])):
         config = config.with_knobs({name: config.parse_knob(name, text)})
     return config
 
 
 def check_buildable(config: RunConfig) -> None:
-    """Raise `BadInputError` if the network cannot take the data, or if the task has no such metric."""
+    """Raise `BadInputError` if the network cannot take the data, or if the run does not record its monitored metric."""
     from knobs.training.network import build_network_of  # imports torch
     from knobs.training.one_sample_batch import check_one_sample_batch
 
-    spec = config.data.spec()
-    build_network_of(config.model, spec)
+    build_network_of(config.model, config.network_spec)
     check_one_sample_batch(config)
-    monitored(spec, config.training.monitor)
+    _ = config.monitored
 
 
 def baseline_of(name: str) -> RunConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -17,6 +18,7 @@ from knobs.record.definition import (
     DerivedDefinition,
     FactorDefinition,
     MatchDefinition,
+    MetricDefinition,
     ReferenceDefinition,
     StudyDefinition,
 )
@@ -71,7 +73,24 @@ def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDe
         fixed=ablation.fixed(),
         caveats=ablation.caveats,
         quick=quick,
+        metrics=_metrics(cells),
     )
+
+
+def _metrics(cells: Sequence[Cell]) -> dict[str, MetricDefinition]:
+    """Return the metrics of all cells; if cells differ in the range of one, the widest."""
+    found: dict[str, MetricDefinition] = {}
+    for cell in cells:
+        for name, metric in cell.config.metrics.items():
+            low, high = metric.bounds
+            if name in found:
+                low, high = min(low, found[name].bounds[0]), max(high, found[name].bounds[1])
+            found[name] = MetricDefinition(
+                direction=metric.direction,
+                low=low if math.isfinite(low) else None,
+                high=high if math.isfinite(high) else None,
+            )
+    return found
 
 
 def define_study(name: str, study: Study, about: str, trials: int) -> StudyDefinition:

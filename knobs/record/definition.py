@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
@@ -10,6 +11,7 @@ from typing import Any, Literal, cast
 from pydantic import TypeAdapter, ValidationError
 
 from knobs.ablation import (
+    DERIVED,
     Beats,
     BeatsAtEveryBudget,
     Claim,
@@ -77,6 +79,21 @@ class DerivedDefinition:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricDefinition:
+    """The better direction of a metric, and its range; None: no bound."""
+
+    direction: Direction
+    low: float | None
+    high: float | None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest possible value."""
+        low, high = self.low, self.high
+        return -math.inf if low is None else low, math.inf if high is None else high
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClaimDefinition:
     """A claim as data: its kind and its fields."""
 
@@ -141,6 +158,13 @@ class AblationDefinition:
     fixed: dict[str, Any]
     caveats: tuple[str, ...]
     quick: bool
+    metrics: dict[str, MetricDefinition] = field(default_factory=dict)
+    """The metrics that runs of any cell record, by name."""
+
+    def bounds(self, metric: str) -> tuple[float, float] | None:
+        """Return the range of `test/accuracy` or `val/loss`; None if it is not known."""
+        found = None if metric.startswith(DERIVED) else self.metrics.get(metric.rpartition("/")[2])
+        return found.bounds if found else None
 
     @property
     def unit(self) -> str:
