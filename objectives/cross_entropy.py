@@ -30,8 +30,7 @@ class CrossEntropy(ObjectiveConfig):
     class_weights: tuple[Positive, ...] | None = None
     """Factor of the loss of each class's samples."""
     balanced: bool = False
-    """Weight each class by samples / (classes * its samples), counted in the training split; a class without samples
-    weighs nothing."""
+    """Weight each class by samples / (classes * its samples), counted in the training split."""
 
     def check(self, spec: DataSpec) -> None:
         """Raise `BadInputError` if the weights do not fit the classes."""
@@ -63,7 +62,7 @@ class CrossEntropy(ObjectiveConfig):
         if self.class_weights is not None:
             return partial(self._weighted, torch.tensor(self.class_weights, device=labels.device))
         counts = torch.bincount(labels).float()
-        return partial(self._weighted, (len(labels) / (len(counts) * counts)).nan_to_num(posinf=0.0))
+        return partial(self._weighted, (len(labels) / (counts.count_nonzero() * counts)).nan_to_num(posinf=0.0))
 
     def stacked_loss(self, members: Sequence[CrossEntropy], like: torch.Tensor) -> Loss | None:
         """Return the loss of members that may differ in label smoothing; with weights there is none."""

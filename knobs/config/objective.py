@@ -102,11 +102,11 @@ class ObjectiveConfig(KindedPart):
         compute, choose = metric.compute, metric.choose
 
         def of_predictions(outputs: torch.Tensor, targets: torch.Tensor, *chosen: float) -> torch.Tensor | float:
-            return compute(self.predictions(outputs), targets, *chosen)
+            return compute(self.predictions(outputs).contiguous(), targets, *chosen)
 
         def chosen_of(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | float:
             assert choose is not None
-            return choose(self.predictions(outputs), targets)
+            return choose(self.predictions(outputs).contiguous(), targets)
 
         return replace(metric, compute=of_predictions, choose=chosen_of if choose else None)
 
