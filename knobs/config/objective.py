@@ -120,16 +120,17 @@ class ObjectiveConfig(KindedPart):
 
         Raise `BadInputError`, with the user's line, if `metrics()` raises or returns anything else.
         """
+        place = line_of(type(self).metrics)
+        where = f"{place}: metrics() of objective {self.kind}" if place else f"metrics() of objective {self.kind}"
         try:
             own = list(self.metrics(spec))
         except Exception as error:
             if isinstance(error, KnobsError) and not place_of(error):
                 raise
-            raise user_error(error, f"metrics() of objective {self.kind}") from error
+            about = f"metrics() of objective {self.kind}" if place_of(error) else where
+            raise user_error(error, about) from error
         found = {"loss": Metric(name="loss", direction="minimize", bounds=self.loss_bounds, compute=self._mean_loss)}
         for metric in own:
-            place = line_of(type(self).metrics)
-            where = f"{place}: metrics() of objective {self.kind}" if place else f"metrics() of objective {self.kind}"
             if not isinstance(metric, Metric):
                 raise BadInputError(f"{where} returns {type(metric).__name__}; return knobs.Metric objects")
             if metric.name in found:
