@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from knobs.config import part as part
     from knobs.data import on_disk as on_disk
     from knobs.errors import BadInputError as BadInputError
+    from knobs.search import Replicates as Replicates
     from knobs.search import Study as Study
 
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

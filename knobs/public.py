@@ -13,6 +13,6 @@ HOMES = {
     ),
     "knobs.data": ("on_disk",),
     "knobs.errors": ("BadInputError",),
-    "knobs.search": ("Study",),
+    "knobs.search": ("Replicates", "Study"),
 }  # fmt: skip
 """Public names by module. `knobs/__init__.py` imports them lazily, and `provenance` follows them to the code."""

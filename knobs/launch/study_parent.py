@@ -53,6 +53,7 @@ def open_study(tracker: Tracker, name: str, study: Study, *, fresh: bool) -> Row
 
 def close_study(tracker: Tracker, plan: StudyPlan, parent: str, state: str) -> None:
     """Write what the study came to."""
+    plan.close()
     tags, done = {Tag.STATE: state}, len(plan.search.history)
     summary = {Metric.TRIALS + name: float(count) for name, count in plan.counts.items()}
     summary[Metric.TRIALS + DONE] = float(done)

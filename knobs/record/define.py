@@ -58,6 +58,7 @@ def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDe
         ),
         repetitions=ablation.repetitions,
         trials=ablation.trials,
+        tuning_seeds=ablation.tuning_seeds,
         seeds=ablation.seeds,
         looks=ablation.looks,
         first_seed=ablation.first_seed,
@@ -89,6 +90,7 @@ def define_study(name: str, study: Study, about: str, trials: int) -> StudyDefin
         sampler=study.sampler,
         baseline_first=study.baseline_first,
         pruner=study.pruner,
+        replicates=study.replicates.identity(),
     )
 
 

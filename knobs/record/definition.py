@@ -25,7 +25,7 @@ from knobs.record.schema import Kind, Tag, on_test
 from knobs.record.stores.rows import Row
 from knobs.search import Direction
 
-VERSION = 5
+VERSION = 6
 
 _KINDS = (Beats, BeatsAtEveryBudget, NoDifference, Trend, Matches, Exceeds, Computed)
 
@@ -125,6 +125,8 @@ class AblationDefinition:
     repetitions: int
     trials: int
     """In each repetition of a cell that is tuned."""
+    tuning_seeds: int
+    """Replicates of each trial."""
     seeds: int
     """In each repetition."""
     looks: tuple[int, ...]
@@ -172,6 +174,8 @@ class StudyDefinition:
     sampler: str
     baseline_first: bool
     pruner: str
+    replicates: dict[str, Any]
+    """The fields of `Replicates`."""
 
 
 Definition = AblationDefinition | StudyDefinition
@@ -205,6 +209,7 @@ def partial_definition(name: str, parent: Row, cells: Sequence[Row]) -> Definiti
         return StudyDefinition(
             name=name, about="", space={}, baseline={}, metric=metric, direction=direction, trials=0, seed=0,
             feedback_lag=1, sampler="", baseline_first=True, pruner="",
+            replicates={"seeds": 1, "knob": "", "values": []},
         )  # fmt: skip
     found = {cell.tags[Tag.CELL]: cell.levels for cell in cells}
     names = list(dict.fromkeys(factor for levels in found.values() for factor in levels))
@@ -216,7 +221,7 @@ def partial_definition(name: str, parent: Row, cells: Sequence[Row]) -> Definiti
         name=name, question="", claim="", claims=(), factors=factors,
         cells=tuple(CellDefinition(name=cell, levels=levels, space={}) for cell, levels in found.items()),
         baseline=next(iter(found), ""), references=(), metric=metric, direction=direction, shown=on_test(metric),
-        derived=(), repetitions=10**9, trials=10**9, seeds=0, looks=(), first_seed=0, sampler="",
+        derived=(), repetitions=10**9, trials=10**9, tuning_seeds=1, seeds=0, looks=(), first_seed=0, sampler="",
         steps=0,
         space_code="", design="", match=None, pruner="", feedback_lag=1, fixed={},
         caveats=(), quick=False,

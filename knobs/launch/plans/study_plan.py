@@ -5,22 +5,27 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from knobs.config import RunConfig, Value
 from knobs.errors import BadInputError
-from knobs.launch.plans.continuing import continued
-from knobs.launch.plans.plan import PlannedRun
+from knobs.launch.plans.continuing import can_continue, continued
+from knobs.launch.plans.plan import PlannedRun, group_batches
+from knobs.launch.plans.replicated_trials import end_trial, open_trial, replicates_by_number
 from knobs.launch.plans.run_names import trial_label, trial_name
+from knobs.launch.plans.trial_batches import Place, TrialBatches
+from knobs.launch.plans.trial_in_training import ReplicateEnd, TrialInTraining
 from knobs.numbers import metric_text
 from knobs.record.knob_range import KnobRange
+from knobs.record.queries import runs_under
 from knobs.record.runs import changes_since, recorded_config
 from knobs.record.schema import Kind, Metric, MlflowTag, Tag
 from knobs.record.spaces import Distributions, SpaceStore
-from knobs.record.states import STATES
+from knobs.record.states import STATES, StateName
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.optuna_mirror import OptunaMirror
 from knobs.record.stores.rows import Row
@@ -44,15 +49,18 @@ class StudyPlan:
         cell: str = "",
         tags: Mapping[str, str] | None = None,
         prefix: str = "",
-        batch_of: Callable[[int], tuple[RunConfig, ...]] = lambda _: (),
     ) -> None:
-        """`prefix`: of the labels of trials. `batch_of`: returns the configs of a trial's batch."""
+        """`prefix`: of the labels of trials. Set `batches` before the first trial is taken."""
         self.name, self.study, self.tracker, self.cell = name, study, tracker, cell
         self.experiment, self.total, self.deadline = experiment or name, study.possible_trials(total), deadline
-        self.tags, self.prefix, self.batch_of = dict(tags or {}), prefix, batch_of
+        self.tags, self.prefix = dict(tags or {}), prefix
         self.search = Search(study, name)
-        self.pending: dict[str, PendingTrial] = {}
-        """Trials that were asked for and have not ended, by label."""
+        self.batches = TrialBatches([self.search], range(0), "")
+        """Which runs of this study, and of the others in `siblings`, train together."""
+        self.siblings: Sequence[StudyPlan] = [self]
+        """The plans of all searches of `batches`, in the same order."""
+        self.training: dict[int, TrialInTraining] = {}
+        """Trials that were asked for and have not ended."""
         self.resumed: list[PlannedRun] = []
         self.missing: list[int] = []
         """Trials that somebody deleted. They are asked for again, and come out the same."""
@@ -80,7 +88,7 @@ class StudyPlan:
             chosen = {name: KnobRange.of(name, shape).parse(row.params[name]) for name, shape in space.items()}
             if row.ended:
                 state = STATES[row.state]
-                curve = dict(self.tracker.curve(row.id, self.study.metric))
+                curve = dict(self.tracker.curve(row.id, Metric.REPLICATES * row.replicated + self.study.metric))
                 value = row.metrics.get(Metric.BEST + self.study.metric)
                 self._count(row.trial, row.state, value)
                 attributes = noted_from_json(row.tags.get(Tag.NOTED, ""))
@@ -94,19 +102,20 @@ class StudyPlan:
         known = {row.trial for row in rows}
         self.next_number = max(known, default=-1) + 1
         self.missing = [number for number in range(self.next_number) if number not in known]
-        ready = [one for one in self._blocked if self.search.knows_enough(one[0].trial)]
-        self._blocked = [one for one in self._blocked if one not in ready]
-        self.resumed = [self._resume(*one) for one in ready]
         self.mirror = OptunaMirror(self.tracker.places, self.name, self.study)
         self.mirror.sync(self.search.history, waiting, {row.trial: _origin(row.id, row.state) for row in rows})
+        ready = [one for one in self._blocked if self._knows(one[0].trial)]
+        self._blocked = [one for one in self._blocked if one not in ready]
+        self.resumed = [run for one in ready for run in self._resume(*one)]
         self.opened = True
 
     @property
     def done(self) -> bool:
-        """True if no further trial will be asked for."""
+        """True if no further run will come."""
         late = self.deadline is not None and time.monotonic() > self.deadline
         left = bool(self.missing or self._blocked) or self.next_number < self.total
-        return not self.resumed and (late or not left)
+        open_trials = any(trial.waiting_replicates for trial in self.training.values())
+        return not self.resumed and not open_trials and (late or not left)
 
     @property
     def left(self) -> int:
@@ -141,54 +150,103 @@ class StudyPlan:
         return sum(number < total for number in self.search.history)
 
     def next(self) -> list[PlannedRun]:
-        """Return an interrupted trial, a missing one, or the next one, if its history is complete."""
+        """Return the next run with the others of its batch, if its history is complete."""
+        while not self.resumed and not self.done and self._blocked and self._knows(self._blocked[0][0].trial):
+            self.resumed = self._resume(*self._blocked.pop(0))
         if self.resumed:
-            return [self.resumed.pop(0)]
+            group = group_batches(self.resumed)[0]
+            self.resumed = [run for run in self.resumed if run not in group]
+            return group
+        first = self._next_new()
+        if not first:
+            return []
+        place = self._place(first[0])
+        trial = self.training[place.number].asked.config
+        others = [other for other in self.batches.members(place, trial) if other != place]
+        return first + [run for other in others for run in self.siblings[other.search].take(*other[1:])]
+
+    def _next_new(self) -> list[PlannedRun]:
+        """Return a replicate of a trial that has begun, a missing trial, or the next one."""
+        for number, trial in self.training.items():
+            if (replicate := trial.next_replicate()) is not None:
+                return self.take(number, replicate)
         if self.done:
             return []
-        if self._blocked and self.search.knows_enough(self._blocked[0][0].trial):
-            return [self._resume(*self._blocked.pop(0))]
-        if self.missing and self.search.knows_enough(self.missing[0]):
+        if self.missing and self._knows(self.missing[0]):
             return self.take(self.missing[0])
-        if self.next_number >= self.total or not self.search.knows_enough(self.next_number):
+        if self.next_number >= self.total or not self._knows(self.next_number):
             return []
         return self.take(self.next_number)
 
-    def take(self, number: int) -> list[PlannedRun]:
-        """Return a trial, also before its turn; nothing if it was taken already."""
-        if number in self.missing:
-            self.missing.remove(number)
-        elif number < self.next_number or number in self._ahead:
+    def take(self, number: int, replicate: int = 0) -> list[PlannedRun]:
+        """Return a run of a trial, also before its turn; nothing if it was taken already."""
+        if number not in self.training:
+            if number in self.missing:
+                self.missing.remove(number)
+            elif number < self.next_number or number in self._ahead:
+                return []
+            else:
+                self._ahead.add(number)
+            while self.next_number in self._ahead:
+                self._ahead.remove(self.next_number)
+                self.next_number += 1
+            self._open_trial(self._ask(number))
+        trial = self.training[number]
+        if replicate in trial.handed:
             return []
-        else:
-            self._ahead.add(number)
-        while self.next_number in self._ahead:
-            self._ahead.remove(self.next_number)
-            self.next_number += 1
-        return [self._planned(self._ask(number))]
+        trial.handed.add(replicate)
+        return [self._planned(trial, replicate)]
 
     def started(self, planned: PlannedRun) -> None:
         """Mark the trial as RUNNING in Optuna's store."""
-        self.mirror.started(self.pending[planned.label])
+        trial = self.training[_number(planned)]
+        if not trial.started:
+            trial.started = True
+            self.mirror.started(trial.asked)
 
     def end_tags(self, planned: PlannedRun) -> dict[str, str]:
         """Return what sampler and pruner noted on the trial; later trials need it."""
-        noted = self.pending[planned.label].noted_to_json()
-        return {Tag.NOTED: noted} if noted else {}
+        return {} if planned.kind == Kind.REPLICATE else _noted(self.training[_number(planned)])
 
     def ended(self, planned: PlannedRun, run: str, state: str, outcome: Outcome) -> None:
-        """Add the trial to the history, then to Optuna's store."""
-        trial = self.pending.pop(planned.label)
-        ends = STATES[state]
-        value = outcome.summary.get(Metric.BEST + self.study.metric) if ends.finished else None
-        frozen = trial.ended(TrialState[ends.optuna], value, trained=ends.trainable)
-        self.search.history[trial.number] = frozen
-        self._count(trial.number, state, value)
-        self.mirror.ended(trial.number, frozen, _origin(run, state))
+        """Note the end of a run. If it was the last of its trial, add that to the history and to Optuna's store."""
+        trial = self.training[_number(planned)]
+        value = outcome.summary.get(Metric.BEST + self.study.metric) if STATES[state].finished else None
+        if planned.kind != Kind.REPLICATE:
+            self._end(trial, run, state, value)
+            return
+        trial.note_end(int(planned.tags[Tag.REPLICATE]), ReplicateEnd(run, state, value, outcome.message))
+        if trial.is_over:
+            self._end_replicated(trial)
 
     def interrupted(self, planned: PlannedRun) -> None:
         """Mark the trial as WAITING in Optuna's store."""
-        self.mirror.waits(self.pending[planned.label].number)
+        self.mirror.waits(_number(planned))
+
+    def close(self) -> None:
+        """Leave trials whose replicates have not all ended to be continued later."""
+        for trial in self.training.values():
+            if trial.row:
+                status = STATES[StateName.INTERRUPTED].mlflow
+                self.tracker.end(trial.row, status, {Tag.STATE: StateName.INTERRUPTED})
+                self.mirror.waits(trial.asked.number)
+
+    def _knows(self, number: int) -> bool:
+        return self.search.knows_enough(number)
+
+    def _end_replicated(self, trial: TrialInTraining) -> None:
+        """Write the means over a trial's replicates to its run, and end it."""
+        state = end_trial(self.tracker, trial, self.study.metric, _noted(trial))
+        value = self.tracker.get(trial.row).metrics.get(Metric.BEST + self.study.metric)
+        self._end(trial, trial.row, state, value)
+
+    def _end(self, trial: TrialInTraining, run: str, state: str, value: float | None) -> None:
+        number, ends = trial.asked.number, STATES[state]
+        del self.training[number]
+        frozen = trial.asked.ended(TrialState[ends.optuna], value, trained=ends.trainable)
+        self.search.history[number] = frozen
+        self._count(number, state, value)
+        self.mirror.ended(number, frozen, _origin(run, state))
 
     def _space_of(self, row: Row) -> Distributions:
         """Return the space of a recorded trial. If its artifact is gone, walk the space with the trial's knobs."""
@@ -201,12 +259,18 @@ class StudyPlan:
             raise BadInputError(f"the space of {self.name} does not fit its recorded trial {row.trial}")
         return probe.seen
 
+    def _replicates(self, row: Row) -> list[Row]:
+        """Return the recorded replicates of a trial, by number."""
+        return replicates_by_number(runs_under(self.tracker, row.id, row.experiment)) if row.replicated else []
+
     def _complete_end(self, row: Row) -> None:
         """Complete the end of a recorded trial whose driver died there."""
         if row.status == "RUNNING":
             self.tracker.end(row.id, STATES[row.state].mlflow, {})
-        shutil.rmtree(self.tracker.places.scratch / row.id, ignore_errors=True)
-        self.changed.update(changes_since(row, self.configs[row.trial], self.tracker))
+        trained = self._replicates(row) or [row]
+        for one in trained:
+            shutil.rmtree(self.tracker.places.scratch / one.id, ignore_errors=True)
+        self.changed.update(changes_since(trained[0], self.configs[row.trial], self.tracker))
 
     def _label(self, number: int) -> str:
         return self.prefix + trial_label(number)
@@ -218,41 +282,90 @@ class StudyPlan:
 
     def _ask(self, number: int, values: dict[str, Any] | None = None) -> PendingTrial:
         try:
-            asked = self.search.ask(number, values)
+            return self.search.ask(number, values)
         except ValueError as error:
             if values is None:  # the space raises for this draw
                 raise user_error(error, f"the space of {self.name} raises at trial {number}") from error
             raise BadInputError(f"the space of {self.name} does not fit its recorded trials: {error}") from None
-        self.pending[self._label(number)] = asked
-        return asked
 
-    def _planned(self, asked: PendingTrial) -> PlannedRun:
-        self.configs[asked.number] = asked.config
+    def _open_trial(self, asked: PendingTrial, row: str = "") -> TrialInTraining:
+        """Begin a trial. One with replicates has a run of its own, unless `row` is it."""
+        count, number = self.study.replicates.count, asked.number
+        self.configs[number] = asked.config
+        if count > 1 and not row:
+            name = trial_name(self._label(number), asked.trial.params)
+            tags = {**self._trial_tags(asked), MlflowTag.PARENT: self.parent}
+            row = open_trial(self.tracker, self.experiment, name, asked.config, count, tags)
+        made = TrialInTraining(asked, count, self.study.pruner == "wilcoxon", row)
+        self.training[number] = made
+        return made
+
+    def _trial_tags(self, asked: PendingTrial) -> dict[str, str]:
+        return {
+            Tag.STUDY: self.name,
+            Tag.TRIAL: str(asked.number),
+            Tag.SPACE: self.spaces.key(asked.trial.distributions),
+            **self.tags,
+        }
+
+    def _place(self, planned: PlannedRun) -> Place:
+        index = next(index for index, plan in enumerate(self.siblings) if plan is self)
+        return Place(index, _number(planned), int(planned.tags.get(Tag.REPLICATE, "0")))
+
+    def _planned(self, trial: TrialInTraining, replicate: int) -> PlannedRun:
+        asked, single = trial.asked, not trial.row
+        label = self._label(asked.number) + ("" if single else f".{replicate}")
         values: dict[str, Value] = dict(asked.trial.params)
-        return PlannedRun(
-            kind=Kind.TRIAL,
-            label=self._label(asked.number),
-            name=trial_name(self._label(asked.number), values),
-            config=asked.config,
-            tags={
-                Tag.STUDY: self.name,
-                Tag.TRIAL: str(asked.number),
-                Tag.SPACE: self.spaces.key(asked.trial.distributions),
-                MlflowTag.PARENT: self.parent,
-                **self.tags,
-            },
+        own = {MlflowTag.PARENT: self.parent} if single else {
+            MlflowTag.PARENT: trial.row, Tag.REPLICATE: str(replicate)
+        }  # fmt: skip
+        planned = PlannedRun(
+            kind=Kind.TRIAL if single else Kind.REPLICATE,
+            label=label,
+            name=trial_name(label, values),
+            config=self.study.replicates.configs(asked.config)[replicate],
+            tags={**self._trial_tags(asked), **own},
             metric=self.study.metric,
-            should_continue=asked.report,
+            should_continue=asked.report if single else None,
             prunes=self.study.pruner != "none",
-            batch=self.batch_of(asked.number),
             cell=self.cell,
         )
+        members = self.batches.members(self._place(planned), asked.config)
+        return replace(planned, batch=tuple(members.values()))
 
-    def _resume(self, row: Row, values: dict[str, Any]) -> PlannedRun:
+    def _resume(self, row: Row, values: dict[str, Any]) -> list[PlannedRun]:
+        """Take up an interrupted trial. Return its runs that continue; end it if all have ended."""
         asked = self._ask(row.trial, values)
         if asked.config != self.configs[row.trial]:
             raise BadInputError(f"{self.name} has changed: trial {row.trial} would now train another config")
-        return continued(self._planned(asked), row, self.tracker)
+        trial = self._open_trial(asked, row.id if row.replicated else "")
+        if not row.replicated:
+            trial.handed.add(0)
+            return [continued(self._planned(trial, 0), row, self.tracker)]
+        self.tracker.reopen(row.id, {Tag.STATE: StateName.RUNNING})
+        resumed = []
+        for found in self._replicates(row):
+            trial.handed.add(found.replicate)
+            if can_continue(found):
+                resumed.append(continued(self._planned(trial, found.replicate), found, self.tracker))
+            else:
+                value = found.metrics.get(Metric.BEST + self.study.metric) if found.finished else None
+                end = ReplicateEnd(found.id, found.state, value, found.tags.get(Tag.MESSAGE, ""))
+                trial.note_end(found.replicate, end)
+        if trial.is_over:
+            self.mirror.started(asked)
+            self._end_replicated(trial)
+        return resumed
+
+
+def _number(planned: PlannedRun) -> int:
+    """Return the number of a run's trial."""
+    return int(planned.tags[Tag.TRIAL])
+
+
+def _noted(trial: TrialInTraining) -> dict[str, str]:
+    noted = trial.asked.noted_to_json()
+    return {Tag.NOTED: noted} if noted else {}
 
 
 def _origin(run: str, state: str) -> dict[str, str]:
