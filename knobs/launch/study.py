@@ -64,7 +64,7 @@ def launch_study(
     with signals.held(), only_driver(session.places, name):
         deadline = None if timeout is None else time.monotonic() + timeout
         plan = StudyPlan(name, study, tracker, total=total, deadline=deadline)
-        plan.batches = StudyBatches(plan.search, session.devices[0].kind)
+        plan.train_together(StudyBatches(plan.search, session.devices[0].kind), [plan], 0)
         _say_plan(plan, total, len(session.devices))
         parent = open_study(tracker, name, study, fresh=session.fresh)
         definition = definition_to_json(define_study(name, study, about, plan.total))

@@ -33,7 +33,9 @@ def read_test_of_winner(driver: Driver, tracker: Tracker, plan: StudyPlan) -> No
     winner = next(row for row in rows if row.trial == number)
     for other in rows:
         if Tag.WINNER in other.tags and other.id != winner.id:
-            tracker.tag(other.id, {Tag.WINNER: "false"})
+            below = runs_under(tracker, other.id, other.experiment) if other.replicated else []
+            for row in (other, *below):
+                tracker.tag(row.id, {Tag.WINNER: "false"})
     if not any(map(is_test, winner.metrics)):
         if winner.tags.get(Tag.CODE) == training_code_hash(plan.configs[number].content()):
             _read_test(driver, tracker, plan, winner)
@@ -73,7 +75,10 @@ def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan, winner: Row) -
     if failed:
         warn(f"the test split of the winner, {trial_label(winner.trial)}, was not read: {failed[0]}")
     elif winner.replicated:
-        write_test_means(tracker, winner.id, trained())
+        rows = trained()
+        write_test_means(tracker, winner.id, rows)
+        for row in rows:
+            tracker.tag(row.id, {Tag.WINNER: "true"})
 
 
 def confirm_winner(driver: Driver, tracker: Tracker, plan: StudyPlan, seeds: int, device: str) -> None:

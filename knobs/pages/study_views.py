@@ -24,7 +24,7 @@ def trials_view(study: RecordedStudy) -> View:
     return View(
         key="knobs-trials",
         title="Trials, best first",
-        filters=has_tag(MlflowTag.PARENT, study.parent.id),
+        filters=has_tag(Tag.STUDY, study.name) if study.replicates else has_tag(MlflowTag.PARENT, study.parent.id),
         order_by=metric(objective),
         ascending=study.direction == "minimize",
         columns=(metric(objective), *map(param, knobs), tag(Tag.STATE)),

@@ -78,9 +78,9 @@ class CellPlan:
             if number % BLOCK == 0:
                 batches, siblings = TrialBatches([], range(self.trials), self.device), list[StudyPlan]()
             tuning = self._tuning(number)
+            tuning.train_together(batches, siblings, len(siblings))
             batches.searches.append(tuning.search)
             siblings.append(tuning)
-            tuning.batches, tuning.siblings = batches, siblings
             self.tunings.append(tuning)
         for number in range(first, len(self.tunings)):  # batches are whole now
             rows = [row for row in self._rows if row.repetition == number]

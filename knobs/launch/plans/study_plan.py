@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState
 
-from knobs.config import RunConfig, Value
+from knobs.config import RunConfig
 from knobs.errors import BadInputError
 from knobs.launch.plans.continuing import can_continue, continued
 from knobs.launch.plans.plan import PlannedRun, group_batches
-from knobs.launch.plans.replicated_trials import end_trial, open_trial, replicates_by_number
-from knobs.launch.plans.run_names import trial_label, trial_name
-from knobs.launch.plans.trial_batches import Place, TrialBatches
+from knobs.launch.plans.recorded_trials import RecordedTrial, read_trial, recorded_replicates
+from knobs.launch.plans.replicated_trials import end_trial
+from knobs.launch.plans.run_names import trial_label
+from knobs.launch.plans.trial_batches import TrialBatches
 from knobs.launch.plans.trial_in_training import ReplicateEnd, TrialInTraining
+from knobs.launch.plans.trial_runs import TrialRuns, replicate_number, trial_number
 from knobs.numbers import metric_text
-from knobs.record.knob_range import KnobRange
-from knobs.record.queries import runs_under
-from knobs.record.runs import changes_since, recorded_config
-from knobs.record.schema import Kind, Metric, MlflowTag, Tag
-from knobs.record.spaces import Distributions, SpaceStore
+from knobs.record.schema import Kind, Metric, Tag
+from knobs.record.spaces import SpaceStore
 from knobs.record.states import STATES, StateName
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.optuna_mirror import OptunaMirror
 from knobs.record.stores.rows import Row
-from knobs.search import PendingTrial, Search, SpaceProbe, Study, finished_trial, noted_from_json, rank_trials
+from knobs.search import PendingTrial, Search, Study, rank_trials
 from knobs.training import Outcome
 from knobs.user_code import user_error
 
@@ -50,22 +47,29 @@ class StudyPlan:
         tags: Mapping[str, str] | None = None,
         prefix: str = "",
     ) -> None:
-        """`prefix`: of the labels of trials. Set `batches` before the first trial is taken."""
-        self.name, self.study, self.tracker, self.cell = name, study, tracker, cell
+        """`prefix`: of the labels of trials. See `train_together` for batches."""
+        self.name, self.study, self.tracker = name, study, tracker
         self.experiment, self.total, self.deadline = experiment or name, study.possible_trials(total), deadline
-        self.tags, self.prefix = dict(tags or {}), prefix
         self.search = Search(study, name)
-        self.batches = TrialBatches([self.search], range(0), "")
-        """Which runs of this study, and of the others in `siblings`, train together."""
         self.siblings: Sequence[StudyPlan] = [self]
-        """The plans of all searches of `batches`, in the same order."""
+        """The plans whose runs may train together with this one's."""
+        self.runs = TrialRuns(
+            study=study,
+            tracker=tracker,
+            name=name,
+            experiment=self.experiment,
+            cell=cell,
+            tags=tags or {},
+            prefix=prefix,
+            batches=TrialBatches([self.search], range(0), ""),
+        )
         self.training: dict[int, TrialInTraining] = {}
         """Trials that were asked for and have not ended."""
         self.resumed: list[PlannedRun] = []
         self.missing: list[int] = []
         """Trials that somebody deleted. They are asked for again, and come out the same."""
-        self._blocked: list[tuple[Row, dict[str, Any]]] = []
-        """Interrupted trials whose history lacks a missing one, with their chosen values."""
+        self._blocked: list[RecordedTrial] = []
+        """Interrupted trials whose history lacks a missing one."""
         self.values: dict[int, float] = {}
         """The metric of each finished trial."""
         self.counts: dict[str, int] = {}
@@ -77,36 +81,30 @@ class StudyPlan:
         self._ahead: set[int] = set()
         """Trials that were taken before their turn, with an earlier one of their batch."""
 
+    def train_together(self, batches: TrialBatches, siblings: Sequence[StudyPlan], index: int) -> None:
+        """Let runs train in these batches. `siblings` are the plans of its searches, this one at `index`."""
+        self.siblings, self.runs.batches, self.runs.index = siblings, batches, index
+
     def open(self, parent: str, rows: list[Row]) -> None:
         """Take over the study's run and its recorded trials, `rows` by number."""
-        self.parent = parent
-        self.spaces = SpaceStore(self.tracker, parent)
-        waiting: dict[int, FrozenTrial] = {}
-        for row in rows:
-            self.configs[row.trial] = recorded_config(self.tracker, row)
-            space = self._space_of(row)
-            chosen = {name: KnobRange.of(name, shape).parse(row.params[name]) for name, shape in space.items()}
-            if row.ended:
-                state = STATES[row.state]
-                curve = dict(self.tracker.curve(row.id, Metric.REPLICATES * row.replicated + self.study.metric))
-                value = row.metrics.get(Metric.BEST + self.study.metric)
-                self._count(row.trial, row.state, value)
-                attributes = noted_from_json(row.tags.get(Tag.NOTED, ""))
-                self.search.history[row.trial] = finished_trial(
-                    TrialState[state.optuna], value, chosen, space, attributes, state.trainable, curve
-                )
-                self._complete_end(row)
-            else:
-                waiting[row.trial] = create_trial(state=TrialState.WAITING, params=chosen, distributions=space)
-                self._blocked.append((row, chosen))
+        self.parent, self.runs.spaces = parent, SpaceStore(self.tracker, parent)
+        every = [read_trial(self.name, self.study, self.tracker, self.runs.spaces, row) for row in rows]
+        for trial in every:
+            self.configs[trial.row.trial] = trial.config
+            if trial.row.ended:
+                self._count(trial.row.trial, trial.row.state, trial.value)
+                self.search.history[trial.row.trial] = trial.frozen
+                self.changed.update(trial.changes)
+        left = [trial for trial in every if not trial.row.ended]
         known = {row.trial for row in rows}
         self.next_number = max(known, default=-1) + 1
         self.missing = [number for number in range(self.next_number) if number not in known]
         self.mirror = OptunaMirror(self.tracker.places, self.name, self.study)
+        waiting = {trial.row.trial: trial.frozen for trial in left}
         self.mirror.sync(self.search.history, waiting, {row.trial: _origin(row.id, row.state) for row in rows})
-        ready = [one for one in self._blocked if self._knows(one[0].trial)]
-        self._blocked = [one for one in self._blocked if one not in ready]
-        self.resumed = [run for one in ready for run in self._resume(*one)]
+        ready = [trial for trial in left if self._knows(trial.row.trial)]
+        self._blocked = [trial for trial in left if trial not in ready]
+        self.resumed = [run for trial in ready for run in self._resume(trial)]
         self.opened = True
 
     @property
@@ -151,8 +149,8 @@ class StudyPlan:
 
     def next(self) -> list[PlannedRun]:
         """Return the next run with the others of its batch, if its history is complete."""
-        while not self.resumed and not self.done and self._blocked and self._knows(self._blocked[0][0].trial):
-            self.resumed = self._resume(*self._blocked.pop(0))
+        while not self.resumed and not self.done and self._blocked and self._knows(self._blocked[0].row.trial):
+            self.resumed = self._resume(self._blocked.pop(0))
         if self.resumed:
             group = group_batches(self.resumed)[0]
             self.resumed = [run for run in self.resumed if run not in group]
@@ -160,10 +158,10 @@ class StudyPlan:
         first = self._next_new()
         if not first:
             return []
-        place = self._place(first[0])
-        trial = self.training[place.number].asked.config
-        others = [other for other in self.batches.members(place, trial) if other != place]
-        return first + [run for other in others for run in self.siblings[other.search].take(*other[1:])]
+        members = self.runs.members(self.training[trial_number(first[0])], replicate_number(first[0]))
+        return first + [
+            run for other in members for run in self.siblings[other.search].take(other.number, other.replicate)
+        ]
 
     def _next_new(self) -> list[PlannedRun]:
         """Return a replicate of a trial that has begun, a missing trial, or the next one."""
@@ -190,38 +188,38 @@ class StudyPlan:
             while self.next_number in self._ahead:
                 self._ahead.remove(self.next_number)
                 self.next_number += 1
-            self._open_trial(self._ask(number))
+            self._begin(self._ask(number))
         trial = self.training[number]
         if replicate in trial.handed:
             return []
         trial.handed.add(replicate)
-        return [self._planned(trial, replicate)]
+        return [self.runs.run_of(trial, replicate)]
 
     def started(self, planned: PlannedRun) -> None:
         """Mark the trial as RUNNING in Optuna's store."""
-        trial = self.training[_number(planned)]
+        trial = self.training[trial_number(planned)]
         if not trial.started:
             trial.started = True
             self.mirror.started(trial.asked)
 
     def end_tags(self, planned: PlannedRun) -> dict[str, str]:
         """Return what sampler and pruner noted on the trial; later trials need it."""
-        return {} if planned.kind == Kind.REPLICATE else _noted(self.training[_number(planned)])
+        return {} if planned.kind == Kind.REPLICATE else _noted(self.training[trial_number(planned)])
 
     def ended(self, planned: PlannedRun, run: str, state: str, outcome: Outcome) -> None:
         """Note the end of a run. If it was the last of its trial, add that to the history and to Optuna's store."""
-        trial = self.training[_number(planned)]
+        trial = self.training[trial_number(planned)]
         value = outcome.summary.get(Metric.BEST + self.study.metric) if STATES[state].finished else None
         if planned.kind != Kind.REPLICATE:
             self._end(trial, run, state, value)
             return
-        trial.note_end(int(planned.tags[Tag.REPLICATE]), ReplicateEnd(run, state, value, outcome.message))
+        trial.note_end(replicate_number(planned), ReplicateEnd(run, state, value, outcome.message))
         if trial.is_over:
             self._end_replicated(trial)
 
     def interrupted(self, planned: PlannedRun) -> None:
         """Mark the trial as WAITING in Optuna's store."""
-        self.mirror.waits(_number(planned))
+        self.mirror.waits(trial_number(planned))
 
     def close(self) -> None:
         """Leave trials whose replicates have not all ended to be continued later."""
@@ -248,33 +246,6 @@ class StudyPlan:
         self._count(number, state, value)
         self.mirror.ended(number, frozen, _origin(run, state))
 
-    def _space_of(self, row: Row) -> Distributions:
-        """Return the space of a recorded trial. If its artifact is gone, walk the space with the trial's knobs."""
-        found = self.spaces.find(row)
-        if found is not None:
-            return found
-        probe = SpaceProbe(self.configs[row.trial].knobs())
-        self.study.space(probe, self.study.baseline)
-        if self.spaces.key(probe.seen) != row.tags[Tag.SPACE]:
-            raise BadInputError(f"the space of {self.name} does not fit its recorded trial {row.trial}")
-        return probe.seen
-
-    def _replicates(self, row: Row) -> list[Row]:
-        """Return the recorded replicates of a trial, by number."""
-        return replicates_by_number(runs_under(self.tracker, row.id, row.experiment)) if row.replicated else []
-
-    def _complete_end(self, row: Row) -> None:
-        """Complete the end of a recorded trial whose driver died there."""
-        if row.status == "RUNNING":
-            self.tracker.end(row.id, STATES[row.state].mlflow, {})
-        trained = self._replicates(row) or [row]
-        for one in trained:
-            shutil.rmtree(self.tracker.places.scratch / one.id, ignore_errors=True)
-        self.changed.update(changes_since(trained[0], self.configs[row.trial], self.tracker))
-
-    def _label(self, number: int) -> str:
-        return self.prefix + trial_label(number)
-
     def _count(self, number: int, state: str, value: float | None) -> None:
         self.counts[state] = self.counts.get(state, 0) + 1
         if STATES[state].finished and value is not None:
@@ -288,66 +259,27 @@ class StudyPlan:
                 raise user_error(error, f"the space of {self.name} raises at trial {number}") from error
             raise BadInputError(f"the space of {self.name} does not fit its recorded trials: {error}") from None
 
-    def _open_trial(self, asked: PendingTrial, row: str = "") -> TrialInTraining:
-        """Begin a trial. One with replicates has a run of its own, unless `row` is it."""
-        count, number = self.study.replicates.count, asked.number
-        self.configs[number] = asked.config
-        if count > 1 and not row:
-            name = trial_name(self._label(number), asked.trial.params)
-            tags = {**self._trial_tags(asked), MlflowTag.PARENT: self.parent}
-            row = open_trial(self.tracker, self.experiment, name, asked.config, count, tags)
-        made = TrialInTraining(asked, count, self.study.pruner == "wilcoxon", row)
-        self.training[number] = made
-        return made
+    def _begin(self, asked: PendingTrial, row: str = "") -> TrialInTraining:
+        self.configs[asked.number] = asked.config
+        self.training[asked.number] = trial = self.runs.begin(asked, row)
+        return trial
 
-    def _trial_tags(self, asked: PendingTrial) -> dict[str, str]:
-        return {
-            Tag.STUDY: self.name,
-            Tag.TRIAL: str(asked.number),
-            Tag.SPACE: self.spaces.key(asked.trial.distributions),
-            **self.tags,
-        }
-
-    def _place(self, planned: PlannedRun) -> Place:
-        index = next(index for index, plan in enumerate(self.siblings) if plan is self)
-        return Place(index, _number(planned), int(planned.tags.get(Tag.REPLICATE, "0")))
-
-    def _planned(self, trial: TrialInTraining, replicate: int) -> PlannedRun:
-        asked, single = trial.asked, not trial.row
-        label = self._label(asked.number) + ("" if single else f".{replicate}")
-        values: dict[str, Value] = dict(asked.trial.params)
-        own = {MlflowTag.PARENT: self.parent} if single else {
-            MlflowTag.PARENT: trial.row, Tag.REPLICATE: str(replicate)
-        }  # fmt: skip
-        planned = PlannedRun(
-            kind=Kind.TRIAL if single else Kind.REPLICATE,
-            label=label,
-            name=trial_name(label, values),
-            config=self.study.replicates.configs(asked.config)[replicate],
-            tags={**self._trial_tags(asked), **own},
-            metric=self.study.metric,
-            should_continue=asked.report if single else None,
-            prunes=self.study.pruner != "none",
-            cell=self.cell,
-        )
-        members = self.batches.members(self._place(planned), asked.config)
-        return replace(planned, batch=tuple(members.values()))
-
-    def _resume(self, row: Row, values: dict[str, Any]) -> list[PlannedRun]:
+    def _resume(self, recorded: RecordedTrial) -> list[PlannedRun]:
         """Take up an interrupted trial. Return its runs that continue; end it if all have ended."""
-        asked = self._ask(row.trial, values)
-        if asked.config != self.configs[row.trial]:
+        row = recorded.row
+        asked = self._ask(row.trial, recorded.chosen)
+        if asked.config != recorded.config:
             raise BadInputError(f"{self.name} has changed: trial {row.trial} would now train another config")
-        trial = self._open_trial(asked, row.id if row.replicated else "")
+        trial = self._begin(asked, row.id if row.replicated else "")
         if not row.replicated:
             trial.handed.add(0)
-            return [continued(self._planned(trial, 0), row, self.tracker)]
+            return [continued(self.runs.run_of(trial, 0), row, self.tracker)]
         self.tracker.reopen(row.id, {Tag.STATE: StateName.RUNNING})
         resumed = []
-        for found in self._replicates(row):
+        for found in recorded_replicates(self.tracker, row):
             trial.handed.add(found.replicate)
             if can_continue(found):
-                resumed.append(continued(self._planned(trial, found.replicate), found, self.tracker))
+                resumed.append(continued(self.runs.run_of(trial, found.replicate), found, self.tracker))
             else:
                 value = found.metrics.get(Metric.BEST + self.study.metric) if found.finished else None
                 end = ReplicateEnd(found.id, found.state, value, found.tags.get(Tag.MESSAGE, ""))
@@ -356,11 +288,6 @@ class StudyPlan:
             self.mirror.started(asked)
             self._end_replicated(trial)
         return resumed
-
-
-def _number(planned: PlannedRun) -> int:
-    """Return the number of a run's trial."""
-    return int(planned.tags[Tag.TRIAL])
 
 
 def _noted(trial: TrialInTraining) -> dict[str, str]:
