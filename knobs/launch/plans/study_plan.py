@@ -181,7 +181,7 @@ class StudyPlan:
         if number not in self.training:
             if number in self.missing:
                 self.missing.remove(number)
-            elif number < self.next_number or number in self._ahead:
+            elif number < self.next_number or number in self._ahead or number >= self.total:
                 return []
             else:
                 self._ahead.add(number)
@@ -227,6 +227,7 @@ class StudyPlan:
             if trial.row:
                 status = STATES[StateName.INTERRUPTED].mlflow
                 self.tracker.end(trial.row, status, {Tag.STATE: StateName.INTERRUPTED})
+            if trial.row and trial.started:
                 self.mirror.waits(trial.asked.number)
 
     def _knows(self, number: int) -> bool:
