@@ -84,7 +84,7 @@ def launch_study(
                 warn(f"{number} recorded trials were trained {how}; --fresh sets them aside")
             with display:
                 driver.run(plan)
-            if plan.values:
+            if plan.results.values:
                 read_test_of_winner(driver, tracker, plan)
                 confirm_winner(driver, tracker, plan, confirm or 0, session.devices[0].kind)
             state = StateName.FINISHED
@@ -122,7 +122,7 @@ def _say_plan(plan: StudyPlan, asked: int, workers: int) -> None:
 def _print_results(tracker: Tracker, driver: Driver, plan: StudyPlan) -> None:
     """Print the best trial, the five best, and the commands and links for more."""
     ended, counts = len(plan.search.history), _counts(plan)
-    if not plan.values:
+    if not plan.results.values:
         raise AnswerNoError(f"{plan.name}: none of {ended} trials finished ({counts})")
     recorded = recorded_under(tracker, plan.name, tracker.get(plan.parent))
     assert isinstance(recorded, RecordedStudy)
@@ -137,4 +137,4 @@ def _print_results(tracker: Tracker, driver: Driver, plan: StudyPlan) -> None:
 
 
 def _counts(plan: StudyPlan) -> str:
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(plan.counts.items()))
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(plan.results.counts.items()))

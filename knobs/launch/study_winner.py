@@ -28,7 +28,7 @@ SEEDS_TOGETHER = 5
 
 def read_test_of_winner(driver: Driver, tracker: Tracker, plan: StudyPlan) -> None:
     """Read the winner's test metrics, once, and mark it as the winner. With replicates, each of them reads them."""
-    number = plan.best_number()
+    number = plan.results.best_number()
     rows = counted_trials(runs_under(tracker, plan.parent, tracker.experiment(plan.name)))
     winner = next(row for row in rows if row.trial == number)
     for other in rows:
@@ -83,7 +83,7 @@ def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan, winner: Row) -
 
 def confirm_winner(driver: Driver, tracker: Tracker, plan: StudyPlan, seeds: int, device: str) -> None:
     """Train the winner with so many fresh seeds, and set aside those of an earlier winner."""
-    number = plan.best_number()
+    number = plan.results.best_number()
     rows = [row for row in runs_under(tracker, plan.parent, tracker.experiment(plan.name)) if row.kind == Kind.SEED]
     for row in rows:
         counts, set_aside = row.tags[Tag.WINNER_TRIAL] == str(number), Tag.SUPERSEDED in row.tags

@@ -159,7 +159,7 @@ class CellPlan:
 
     def trial_counts(self) -> Counter[str]:
         """Return the number of ended trials by state."""
-        return sum((Counter(tuning.counts) for tuning in self.tunings), Counter[str]())
+        return sum((Counter(tuning.results.counts) for tuning in self.tunings), Counter[str]())
 
     def changes(self) -> Counter[str]:
         """Return how recorded runs were trained differently from now, and how many."""
@@ -170,14 +170,14 @@ class CellPlan:
         if not self.tunings:
             return False
         tuning = self.tunings[repetition]
-        return tuning.left <= 0 and not any(number < self.trials for number in tuning.values)
+        return tuning.left <= 0 and not any(number < self.trials for number in tuning.results.values)
 
     def _winner(self, repetition: int) -> tuple[RunConfig, dict[str, str]]:
         """Return what a repetition's seeds train, and the tag that names the trial."""
         if not self.tunings:
             return self.cell.config, {}
         tuning = self.tunings[repetition]
-        best = tuning.best_number(self.trials)
+        best = tuning.results.best_number(self.trials)
         return tuning.configs[best], {Tag.WINNER_TRIAL: str(best)}
 
     def _plan_seeds(self) -> None:

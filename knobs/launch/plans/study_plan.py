@@ -18,6 +18,7 @@ from knobs.launch.plans.replicated_trials import end_trial
 from knobs.launch.plans.run_names import trial_label
 from knobs.launch.plans.trial_batches import TrialBatches
 from knobs.launch.plans.trial_in_training import ReplicateEnd, TrialInTraining
+from knobs.launch.plans.trial_results import TrialResults
 from knobs.launch.plans.trial_runs import TrialRuns, replicate_number, trial_number
 from knobs.numbers import metric_text
 from knobs.record.schema import Kind, Metric, Tag
@@ -26,7 +27,7 @@ from knobs.record.states import STATES, StateName
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.optuna_mirror import OptunaMirror
 from knobs.record.stores.rows import Row
-from knobs.search import PendingTrial, Search, Study, rank_trials
+from knobs.search import PendingTrial, Search, Study
 from knobs.training import Outcome
 from knobs.user_code import user_error
 
@@ -70,10 +71,7 @@ class StudyPlan:
         """Trials that somebody deleted. They are asked for again, and come out the same."""
         self._blocked: list[RecordedTrial] = []
         """Interrupted trials whose history lacks a missing one."""
-        self.values: dict[int, float] = {}
-        """The metric of each finished trial."""
-        self.counts: dict[str, int] = {}
-        """Ended trials by state."""
+        self.results = TrialResults(study.direction)
         self.configs: dict[int, RunConfig] = {}
         self.changed = Counter[str]()
         """How recorded trials were trained differently from now, and how many."""
@@ -92,7 +90,7 @@ class StudyPlan:
         for trial in every:
             self.configs[trial.row.trial] = trial.config
             if trial.row.ended:
-                self._count(trial.row.trial, trial.row.state, trial.value)
+                self.results.add(trial.row.trial, trial.row.state, trial.value)
                 self.search.history[trial.row.trial] = trial.frozen
                 self.changed.update(trial.changes)
         left = [trial for trial in every if not trial.row.ended]
@@ -129,19 +127,10 @@ class StudyPlan:
     @property
     def headline(self) -> str:
         """The best trial so far."""
-        if not self.values:
+        if not self.results.values:
             return ""
-        number = self.best_number()
-        return f"best {self.study.metric} {metric_text(self.values[number])} ({trial_label(number)})"
-
-    def ranked(self, among: int | None = None) -> list[int]:
-        """Return the finished trials, the best first; only the first `among` trials if given."""
-        values = {n: value for n, value in self.values.items() if among is None or n < among}
-        return rank_trials(values, self.study.direction)
-
-    def best_number(self, among: int | None = None) -> int:
-        """Return the best finished trial; of the first `among` trials if given."""
-        return self.ranked(among)[0]
+        number = self.results.best_number()
+        return f"best {self.study.metric} {metric_text(self.results.values[number])} ({trial_label(number)})"
 
     def budget(self, total: int) -> int:
         """Return how many of the first `total` trials have ended: the ones that the search could choose from."""
@@ -244,13 +233,8 @@ class StudyPlan:
         del self.training[number]
         frozen = trial.asked.ended(TrialState[ends.optuna], value, trained=ends.trainable)
         self.search.history[number] = frozen
-        self._count(number, state, value)
+        self.results.add(number, state, value)
         self.mirror.ended(number, frozen, _origin(run, state))
-
-    def _count(self, number: int, state: str, value: float | None) -> None:
-        self.counts[state] = self.counts.get(state, 0) + 1
-        if STATES[state].finished and value is not None:
-            self.values[number] = value
 
     def _ask(self, number: int, values: dict[str, Any] | None = None) -> PendingTrial:
         try:

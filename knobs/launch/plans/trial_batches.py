@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 from knobs.config import RunConfig
 from knobs.search import Search
@@ -13,7 +13,8 @@ BLOCK_OF_TRIALS = 10
 """Trials of a study whose batches are formed together. A study that goes on changes no batch of the earlier ones."""
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """One training of a trial: its search, the number of the trial, the number of the replicate."""
 
     search: int
@@ -38,7 +39,7 @@ class TrialBatches:
             return {}
         if search.is_independent(place.number):
             return self._independent.get(place, {})
-        own = {place._replace(replicate=k): one for k, one in enumerate(search.study.replicates.configs(trial))}
+        own = {replace(place, replicate=k): one for k, one in enumerate(search.study.replicates.configs(trial))}
         return _batched(own, self.device).get(place, {})
 
     @cached_property
