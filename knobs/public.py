@@ -8,11 +8,13 @@ HOMES = {
         "Matches", "NoDifference", "Quick", "RecordedValues", "Reference", "Trend",
     ),
     "knobs.config": (
-        "Array", "Count", "DataConfig", "DataSpec", "Fraction", "ModelConfig", "NonNegative", "OptimizerConfig", "Part",
-        "Positive", "RunConfig", "ScheduleConfig", "Split", "Splits", "Training", "Value", "part",
+        "Array", "Count", "DataConfig", "DataSpec", "Fraction", "GroupedOptimizerConfig", "ModelConfig",
+        "NonNegative", "OptimizerConfig", "Part", "Positive", "RunConfig", "ScheduleConfig", "Split", "Splits",
+        "Training", "Value", "part",
     ),
     "knobs.data": ("on_disk",),
     "knobs.errors": ("BadInputError",),
     "knobs.search": ("Replicates", "Study"),
+    "knobs.training.combined_optimizer": ("CombinedOptimizer",),
 }  # fmt: skip
 """Public names by module. `knobs/__init__.py` imports them lazily, and `provenance` follows them to the code."""

@@ -22,7 +22,7 @@ from knobs.config.data import (
     monitored,
 )
 from knobs.config.model import ModelConfig
-from knobs.config.optimizer import OptimizerConfig
+from knobs.config.optimizer import GroupedOptimizerConfig, OptimizerConfig
 from knobs.config.parts import (
     Count,
     Fraction,
@@ -51,6 +51,7 @@ __all__ = [
     "DataConfig",
     "DataSpec",
     "Fraction",
+    "GroupedOptimizerConfig",
     "Layout",
     "ModelConfig",
     "NonNegative",

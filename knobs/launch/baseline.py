@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from knobs import discover
 from knobs.config import RunConfig, monitored
+from knobs.errors import BadInputError
 
 
 def with_typed_knobs(config: RunConfig, typed: dict[str, str]) -> RunConfig:
@@ -14,14 +17,34 @@ def with_typed_knobs(config: RunConfig, typed: dict[str, str]) -> RunConfig:
 
 
 def check_buildable(config: RunConfig) -> None:
-    """Raise `BadInputError` if the network cannot take the data, or if the task has no such metric."""
+    """Raise `BadInputError` if a part of the run cannot be built, or does not fit another one.
+
+    That is: a network that cannot take the data, an optimizer that leaves out weights, a factor of the learning rate
+    that is not from 0 to 1, a metric that the task does not have.
+    """
+    from knobs.checks.check import FailedCheckError
+    from knobs.checks.optimizers import build_optimizer_of
+    from knobs.checks.schedules import check_schedule
     from knobs.training.network import build_network_of  # imports torch
     from knobs.training.one_sample_batch import check_one_sample_batch
 
     spec = config.data.spec()
-    build_network_of(config.model, spec)
+    network = build_network_of(config.model, spec)
+    build_optimizer_of(config.optimizer, [(name, p) for name, p in network.named_parameters() if p.requires_grad])
+    try:
+        check_schedule(config.schedule)
+    except FailedCheckError as error:
+        raise BadInputError(str(error)) from error
     check_one_sample_batch(config)
     monitored(spec, config.training.monitor)
+
+
+def one_of_each_kind(configs: Iterable[RunConfig]) -> list[RunConfig]:
+    """Return the first config of every combination of kinds: model, data set, optimizer, schedule."""
+    found: dict[tuple[str, ...], RunConfig] = {}
+    for config in configs:
+        found.setdefault(tuple(config.content()), config)
+    return list(found.values())
 
 
 def baseline_of(name: str) -> RunConfig:

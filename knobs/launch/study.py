@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from knobs import discover, signals
-from knobs.checks.studies import check_study
 from knobs.errors import AnswerNoError, BadInputError
-from knobs.launch.baseline import check_buildable, with_typed_knobs
+from knobs.launch.baseline import check_buildable, one_of_each_kind, with_typed_knobs
 from knobs.launch.driver import Driver
 from knobs.launch.driver.run_notes import launch_command
 from knobs.launch.plans.run_names import trial_label
@@ -28,7 +27,7 @@ from knobs.record.schema import Artifact, Tag
 from knobs.record.states import StateName
 from knobs.record.stores.locks import only_driver
 from knobs.record.stores.mlflow_store import Tracker
-from knobs.search import Study
+from knobs.search import Study, check_space
 from knobs.terminal.say import how_to_call, say, warn
 from knobs.terminal.study_tables import show_best_trials
 
@@ -52,8 +51,8 @@ def launch_study(
     Raise `AnswerNoError` if no trial finished.
     """
     study = load_study(name, typed, sampler=sampler, pruner=pruner, seed=seed)
-    check_study(name, study)
-    check_buildable(study.baseline)
+    for config in one_of_each_kind([study.baseline, *check_space(name, study)]):
+        check_buildable(config)
     total = trials if trials is not None else study.trials
     about = discover.load("studies", name).__doc__ or ""
     options = {"as": record_as, "trials": total, "sampler": sampler, "pruner": pruner, "seed": seed}
