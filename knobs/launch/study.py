@@ -11,6 +11,7 @@ from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.baseline import check_buildable, one_of_each_kind, with_typed_knobs
 from knobs.launch.driver import Driver
 from knobs.launch.driver.run_notes import launch_command
+from knobs.launch.initial_weights import initial_checkpoint
 from knobs.launch.plans.run_names import trial_label
 from knobs.launch.plans.study_plan import StudyPlan
 from knobs.launch.plans.trial_batches import StudyBatches
@@ -60,6 +61,7 @@ def launch_study(
     command = launch_command("study", name, options, typed)
     name = record_as or name
     tracker, driver, display = session.open(name, study.baseline.data)
+    initial_checkpoint(tracker, study.baseline)  # is it there?
     with signals.held(), only_driver(session.places, name):
         deadline = None if timeout is None else time.monotonic() + timeout
         plan = StudyPlan(name, study, tracker, total=total, deadline=deadline)
