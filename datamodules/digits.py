@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
 from datamodules._splits import stratified
 from knobs import DataConfig, DataSpec, Split, Splits, part
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @part
@@ -24,6 +28,20 @@ class Digits(DataConfig):
 
     flat: bool = False
     """Give the 64 pixels as a vector, for networks of dense layers. Off: an image."""
+
+    shift: Annotated[int, Field(ge=0, le=8)] = 0
+    """Pixels by which training images are moved at random, up and down and sideways."""
+
+    @property
+    def augments(self) -> bool:
+        """True if training images are moved, or a data set that builds on this one changes them."""
+        return self.shift > 0 or type(self).augment is not Digits.augment
+
+    def augment(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return moved images. Gaps are filled with the mean grey level."""
+        from knobs.data.augmentations import shift
+
+        return shift(x.view(-1, 1, 8, 8), generator, self.shift).view(x.shape), y
 
     def spec(self) -> DataSpec:
         """Return the spec: one channel of 8 by 8, or 64 pixels if flat; ten classes."""

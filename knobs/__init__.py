@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from knobs.config import DataConfig as DataConfig
     from knobs.config import DataSpec as DataSpec
     from knobs.config import Fraction as Fraction
+    from knobs.config import GroupedOptimizerConfig as GroupedOptimizerConfig
     from knobs.config import Metric as Metric
     from knobs.config import ModelConfig as ModelConfig
     from knobs.config import NonNegative as NonNegative
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
     from knobs.config import part as part
     from knobs.data import on_disk as on_disk
     from knobs.errors import BadInputError as BadInputError
+    from knobs.search import Replicates as Replicates
     from knobs.search import Study as Study
+    from knobs.training.combined_optimizer import CombinedOptimizer as CombinedOptimizer
 
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

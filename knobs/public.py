@@ -8,12 +8,14 @@ HOMES = {
         "Matches", "NoDifference", "Quick", "RecordedValues", "Reference", "Trend",
     ),
     "knobs.config": (
-        "Array", "Count", "DataConfig", "DataSpec", "Fraction", "Metric", "ModelConfig", "NonNegative",
-        "ObjectiveConfig", "OptimizerConfig", "Part", "Positive", "RunConfig", "ScheduleConfig", "Split", "Splits",
+        "Array", "Count", "DataConfig", "DataSpec", "Fraction", "GroupedOptimizerConfig", "Metric", "ModelConfig",
+        "NonNegative", "ObjectiveConfig", "OptimizerConfig", "Part", "Positive", "RunConfig", "ScheduleConfig",
+        "Split", "Splits",
         "Training", "Value", "part",
     ),
     "knobs.data": ("on_disk",),
     "knobs.errors": ("BadInputError",),
-    "knobs.search": ("Study",),
+    "knobs.search": ("Replicates", "Study"),
+    "knobs.training.combined_optimizer": ("CombinedOptimizer",),
 }  # fmt: skip
 """Public names by module. `knobs/__init__.py` imports them lazily, and `provenance` follows them to the code."""

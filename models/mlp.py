@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class MLP(ModelConfig):
     """Fully connected layers over the flattened sample, of any layout."""
 
-    same_layers: ClassVar[frozenset[str]] = frozenset({"dropout", "init"})
+    same_layers: ClassVar[frozenset[str]] = frozenset({"dropout", "init", "head"})
 
     depth: Annotated[int, Field(ge=0)] = 2
     """Hidden layers. 0: the outputs are an affine function of the inputs."""
@@ -35,6 +35,8 @@ class MLP(ModelConfig):
     """Fraction of the hidden units that is zeroed at random in training, after each nonlinearity."""
     init: Init = "default"
     """Initial weights; kaiming and orthogonal are scaled to the activation."""
+    head: Literal["default", "zero"] = "default"
+    """Initial weights of the layer before the outputs: as `init` says, or all zero, as muP wants it."""
     residual: bool = False
     """Add each hidden layer's input to its output, from the second hidden layer on: h + f(W h + b)."""
 
@@ -60,6 +62,8 @@ class MLPNetwork(nn.Sequential):
         head = nn.Linear(fan_in, spec.outputs)
         initialise(hidden, config.init, GAINS[config.activation])
         initialise([head], config.init, gain=1.0)
+        if config.head == "zero":
+            nn.init.zeros_(head.weight)
         super().__init__(*([nn.Flatten()] if len(spec.shape) > 1 else []), *hidden, head)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from knobs import OptimizerConfig, Positive, part
+from knobs import GroupedOptimizerConfig, Positive, part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @part
-class Adagrad(OptimizerConfig):
+class Adagrad(GroupedOptimizerConfig):
     """Per-coordinate rates from the sum of squared gradients (Duchi et al. 2011)."""
 
     elementwise: ClassVar[bool] = True
@@ -28,5 +28,5 @@ class Adagrad(OptimizerConfig):
         import torch
 
         return torch.optim.Adagrad(
-            named_parameters, lr=self.lr, weight_decay=self.weight_decay, eps=self.eps, foreach=True
+            self.groups(named_parameters), lr=self.lr, weight_decay=self.weight_decay, eps=self.eps, foreach=True
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from knobs import Fraction, OptimizerConfig, Positive, part
+from knobs import Fraction, GroupedOptimizerConfig, Positive, part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @part
-class Adam(OptimizerConfig):
+class Adam(GroupedOptimizerConfig):
     """Adaptive moments (Kingma & Ba 2015)."""
 
     elementwise: ClassVar[bool] = True
@@ -32,7 +32,7 @@ class Adam(OptimizerConfig):
         import torch
 
         return torch.optim.Adam(
-            named_parameters,
+            self.groups(named_parameters),
             lr=self.lr,
             weight_decay=self.weight_decay,
             betas=(self.beta1, self.beta2),

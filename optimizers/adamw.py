@@ -25,7 +25,7 @@ class AdamW(Adam):
         import torch
 
         return torch.optim.AdamW(
-            named_parameters,
+            self.groups(named_parameters),
             lr=self.lr,
             weight_decay=self.weight_decay,
             betas=(self.beta1, self.beta2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from knobs import Fraction, OptimizerConfig, Positive, part
+from knobs import Fraction, GroupedOptimizerConfig, Positive, part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 @part
-class SGD(OptimizerConfig):
+class SGD(GroupedOptimizerConfig):
     """Stochastic gradient descent with optional momentum (Polyak 1964; Sutskever et al. 2013)."""
 
     elementwise: ClassVar[bool] = True
+    normalizes: ClassVar[bool] = False
 
     lr: Positive = 0.1
     """Peak learning rate."""
@@ -30,7 +31,7 @@ class SGD(OptimizerConfig):
         import torch
 
         return torch.optim.SGD(
-            named_parameters,
+            self.groups(named_parameters),
             lr=self.lr,
             weight_decay=self.weight_decay,
             momentum=self.momentum,

@@ -17,6 +17,7 @@ from knobs.launch.ablation_parent import close_ablation, decide_and_record, open
 from knobs.launch.driver import Driver
 from knobs.launch.plans.ablation_plan import AblationPlan
 from knobs.launch.plans.study_plan import StudyPlan
+from knobs.launch.plans.trial_batches import StudyBatches
 from knobs.launch.study_parent import close_study, open_study
 from knobs.record.define import define_ablation, define_study
 from knobs.record.definition import definition_to_json
@@ -110,11 +111,16 @@ def record_study(
     pool: MemoryPool | None = None,
     fresh: bool = False,
     tags: Mapping[str, str] | None = None,
+    device: str = "",
 ) -> RecordedStudy:
-    """Record a study, or continue it, as `knobs study` does. `tags` are added to its run."""
+    """Record a study, or continue it, as `knobs study` does. `tags` are added to its run.
+
+    `device`: the kind on which trials train together; empty: each trains alone.
+    """
     parent = open_study(tracker, name, study, fresh=fresh)
     tracker.upload_texts(parent.id, {Artifact.DEFINITION: definition_to_json(define_study(name, study, about, trials))})
     plan = StudyPlan(name, study, tracker, total=trials)
+    plan.train_together(StudyBatches(plan.search, device), [plan], 0)
     plan.open(parent.id, counted_trials(runs_under(tracker, parent.id, parent.experiment)))
     Driver(tracker, pool or MemoryPool(), QuietDisplay(), fresh=fresh).run(plan)
     close_study(tracker, plan, parent.id, StateName.FINISHED)

@@ -21,7 +21,7 @@ from knobs.ablation.matching import Match, match_config
 from knobs.ablation.metrics import directed_claims
 from knobs.config import RunConfig, Value
 from knobs.errors import BadInputError, nearest
-from knobs.search import Direction, Space, SpaceProbe, Study, check_goal, make_pruner
+from knobs.search import Direction, Replicates, Space, SpaceProbe, Study, check_goal, check_pruner
 
 LOOK_EVERY = 5
 """Repetitions between two looks. Those of one interval train together."""
@@ -57,6 +57,8 @@ class Ablation:
     """How often a cell is tuned and evaluated. If it is 1, seeds decide the claims, for this one tuning."""
     trials: int = 8
     """Nuisance trials in every repetition of a cell."""
+    tuning_seeds: int = 1
+    """Seeds with which each trial is trained; its value is their mean. They are replicates, as those of a study."""
     seeds: int = 2
     """Fresh seeds that train the winner of a repetition; their mean is the repetition's value."""
     looks: tuple[int, ...] = ()
@@ -92,7 +94,7 @@ class Ablation:
                     raise BadInputError(f"level {level} of factor {factor.name}: {unknown[0]} is no knob{hint}")
         check_goal(self.metric, self.direction, self.baseline)
         self._check_size()
-        make_pruner(self.pruner, self.baseline)
+        check_pruner(self.pruner, self.tuning_seeds)
         cells = self.cells()
         for cell in cells:
             self._check_tuned(cell)
@@ -104,8 +106,8 @@ class Ablation:
 
     def _check_size(self) -> None:
         """Raise `BadInputError` if repetitions, trials, seeds or looks do not fit each other."""
-        if min(self.trials, self.seeds, self.repetitions) < 1:
-            raise BadInputError("an ablation needs at least 1 repetition, 1 trial and 1 seed in each")
+        if min(self.trials, self.tuning_seeds, self.seeds, self.repetitions) < 1:
+            raise BadInputError("an ablation needs at least 1 repetition, and 1 trial, tuning seed and seed in each")
         if self.seeds > SEEDS_APART and self.repetitions > 1:
             raise BadInputError(f"seeds = {self.seeds}: a repetition has at most {SEEDS_APART}")
         if self.looks and self.looks != tuple(range(LOOK_EVERY, self.looks[-1] + 1, LOOK_EVERY)):
@@ -172,6 +174,7 @@ class Ablation:
             sampler=self.sampler,
             pruner=self.pruner,
             baseline_first=False,
+            replicates=Replicates(seeds=self.tuning_seeds),
         )
 
     def evaluation_seeds(self, repetition: int) -> list[int]:
@@ -185,7 +188,7 @@ class Ablation:
 
     def runs_of(self, cell: Cell) -> int:
         """Return the number of trainings of a cell."""
-        return self.repetitions * (self.trials_of(cell) + self.seeds)
+        return self.repetitions * (self.trials_of(cell) * self.tuning_seeds + self.seeds)
 
     def nuisance_knobs(self, cell: Cell) -> set[str]:
         """Return the knobs that the nuisance space tunes in this cell."""
@@ -221,6 +224,8 @@ class Ablation:
             repetitions=self.quick.repetitions,
             looks=(),
             trials=self.quick.trials,
+            tuning_seeds=1,
+            pruner="none" if self.pruner == "wilcoxon" else self.pruner,
             seeds=self.quick.seeds,
             claims=tuple(
                 claim

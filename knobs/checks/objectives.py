@@ -8,12 +8,15 @@ import torch
 
 from knobs.checks.check import FailedCheckError
 from knobs.config import DataSpec, ObjectiveConfig, Task
+from knobs.errors import BadInputError
 from knobs.training.losses import TrainingLoss
 from knobs.training.metrics import evaluate
-from knobs.user_code import line_of
+from knobs.user_code import line_of, user_error
 
-SAMPLES, STEPS = 48, 3
-"""Size of the batch that is drawn; time steps if there is a target for each."""
+SAMPLES, TRIED = 48, 8
+"""Size of the batch that is drawn, in a check and before a launch."""
+
+MOST_NUMBERS = 1 << 22
 
 OUTPUTS: dict[Task, int] = {"regression": 2, "binary": 1, "multiclass": 4}
 """Numbers per sample of the drawn batch, if no study or ablation uses the objective."""
@@ -32,13 +35,30 @@ def drawn_spec(objective: ObjectiveConfig) -> DataSpec:
 def drawn_batch(objective: ObjectiveConfig, spec: DataSpec, samples: int = SAMPLES) -> tuple[Tensor, Tensor]:
     """Return normal outputs, as a network for this objective returns them, and targets that occur alike; in doubles."""
     generator = torch.Generator().manual_seed(0)
-    steps = (STEPS,) * spec.per_step
+    steps = spec.shape[: int(spec.per_step)]
     outputs = torch.randn(samples, objective.outputs(spec), *steps, generator=generator, dtype=torch.float64)
     if spec.task == "regression":
         return outputs, torch.randn(samples, spec.outputs, generator=generator, dtype=torch.float64)
     labels = torch.arange(samples * math.prod(steps)) % max(2, spec.outputs)
     labels = labels[torch.randperm(len(labels), generator=generator)].view(samples, *steps)
     return outputs, labels.view(samples, 1).double() if spec.task == "binary" else labels
+
+
+def check_loss_fits(objective: ObjectiveConfig, spec: DataSpec) -> None:
+    """Raise `BadInputError`, with the user's line, if the loss raises, or is no mean and not one value per sample.
+
+    The outputs are drawn. Targets at more steps than `MOST_NUMBERS` allows are not tried.
+    """
+    if math.prod((TRIED, objective.outputs(spec), *spec.shape[: int(spec.per_step)])) > MOST_NUMBERS:
+        return
+    outputs, targets = drawn_batch(objective, spec, TRIED)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            TrainingLoss(objective, lambda: targets).resolve(outputs, targets)
+        except BadInputError:
+            raise
+        except Exception as error:
+            raise user_error(error, f"loss() of objective {objective.kind}") from error
 
 
 def check_loss(objective: ObjectiveConfig, spec: DataSpec) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
 
 from knobs.checks.check import FailedCheckError
 from knobs.config import OptimizerConfig
-from knobs.user_code import line_of
+from knobs.errors import BadInputError
+from knobs.user_code import line_of, user_error
 
 STEPS = 50
 
@@ -16,16 +18,12 @@ STEPS = 50
 def check_optimizer(optimizer: OptimizerConfig) -> str:
     """Raise `FailedCheckError` if steps do not lower a convex loss, or if a restored optimizer steps differently.
 
+    Raise `BadInputError` if it does not build, or leaves out a parameter.
+
     The loss is that of a small least-squares problem; the rate is the optimizer's own. Return the losses.
     """
-    place = line_of(type(optimizer).build)
-    about = f"{place}: optimizer.{optimizer.kind}" if place else f"optimizer.{optimizer.kind}"
+    about = _about(optimizer)
     weights, built = _start(optimizer)
-    if not isinstance(built, torch.optim.Optimizer):
-        raise FailedCheckError(f"{about}: build() returns {type(built).__name__}; return a torch.optim.Optimizer")
-    held = {id(p) for group in built.param_groups for p in group["params"]}
-    if missing := [i for i, p in enumerate(weights) if id(p) not in held]:
-        raise FailedCheckError(f"{about}: it leaves out parameter {missing[0]} of {len(weights)} that it is given")
     first = _step(weights, built)
     for _ in range(STEPS - 1):
         last = _step(weights, built)
@@ -45,10 +43,33 @@ def check_optimizer(optimizer: OptimizerConfig) -> str:
     return f"loss {first:.3g} to {last:.3g} in {STEPS} steps at lr {optimizer.lr:g}"
 
 
+def build_optimizer_of(
+    optimizer: OptimizerConfig, named: Sequence[tuple[str, torch.nn.Parameter]]
+) -> torch.optim.Optimizer:
+    """Return the optimizer over these parameters. Raise `BadInputError` if it is none or leaves out a parameter."""
+    try:
+        built = optimizer.build(named)
+    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError) as error:
+        raise user_error(error, f"build() of optimizer {optimizer.kind} raises") from error
+    if not isinstance(built, torch.optim.Optimizer):
+        raise BadInputError(
+            f"{_about(optimizer)}: build() returns {type(built).__name__}; return a torch.optim.Optimizer"
+        )
+    held = {id(p) for group in built.param_groups for p in group["params"]}
+    if missing := [name for name, p in named if id(p) not in held]:
+        raise BadInputError(f"{_about(optimizer)}: it leaves out {missing[0]}, one of {len(named)} parameters")
+    return built
+
+
+def _about(optimizer: OptimizerConfig) -> str:
+    place = line_of(type(optimizer).build)
+    return f"{place}: optimizer.{optimizer.kind}" if place else f"optimizer.{optimizer.kind}"
+
+
 def _start(optimizer: OptimizerConfig) -> tuple[list[torch.nn.Parameter], torch.optim.Optimizer]:
     generator = torch.Generator().manual_seed(0)
     weights = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((3, 2), (3,))]
-    return weights, optimizer.build([("layer.weight", weights[0]), ("layer.bias", weights[1])])
+    return weights, build_optimizer_of(optimizer, [("layer.weight", weights[0]), ("layer.bias", weights[1])])
 
 
 def _step(weights: list[torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> float:

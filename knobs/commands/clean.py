@@ -52,6 +52,7 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
     }
     trials = runs_of_kind(tracker, Kind.TRIAL)
     waiting = [row for row in trials if row.tags.get(MlflowTag.PARENT) in alive]  # the winner's test is read at the end
+    trials += runs_of_kind(tracker, Kind.REPLICATE)
     needed = {row.tags.get(Tag.DATA, "") for row in [*alive.values(), *waiting]}
     freed = sum(_remove(folder, options.dry_run) for folder in folders if folder.name not in alive)
     unneeded = set(arrays.unneeded(needed))

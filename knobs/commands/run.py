@@ -18,6 +18,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this help; after NAME, list its knobs")
     parser.add_argument("name", metavar="NAME", nargs="?", help="a study or an ablation, whose baseline is trained")
     parser.add_argument("--from", dest="source", metavar="RUN_ID", help="train the recorded config of this run again")
+    parser.add_argument("--init-from", metavar="RUN_ID", help="start from the weights of this run, where they fit")
     add_launch_arguments(parser, per_device=False)
     parser.epilog = "Set any knob by its dotted name: --model.width 256. `knobs run NAME --help` lists all knobs."
 
@@ -26,6 +27,8 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
     """Train the run, and print its validation and test metrics."""
     if (options.name is None) == (options.source is None):
         raise BadInputError("knobs run needs the name of a study or ablation, or --from RUN_ID")
+    if options.init_from is not None:
+        knobs = {**knobs, "training.init_from": options.init_from}
     if options.name:
         discover.find_file(options.name)
     from knobs.launch.session import session

@@ -16,8 +16,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_count("--trials", help="number of trials in all, including recorded ones")
     parser.add_amount("--timeout", TIMES, "10m", metavar="TIME", help="start no new trial after 90s, 10m, 2h, ...")
     parser.add_argument("--sampler", metavar="S", help="tpe, gp, cmaes, qmc, random, grid or nsga2")
-    parser.add_argument("--pruner", metavar="P", help="median, hyperband, halving or none")
+    parser.add_argument("--pruner", metavar="P", help="median, hyperband, halving, wilcoxon (of replicates) or none")
     parser.add_count("--seed", least=0, help="seed of the search")
+    parser.add_count("--confirm", metavar="N", help="train the winner with N fresh seeds in the end")
     parser.add_argument("--as", dest="record_as", metavar="NAME", help="record under another name")
     add_launch_arguments(parser)
     parser.epilog = "Change any knob of the baseline by its dotted name: --model.width 256."
@@ -42,5 +43,6 @@ def execute(options: argparse.Namespace, knobs: dict[str, str]) -> None:
             sampler=options.sampler,
             pruner=options.pruner,
             seed=options.seed,
+            confirm=options.confirm,
             record_as=options.record_as,
         )

@@ -22,7 +22,7 @@ from knobs.config.metric import Direction, Metric
 from knobs.config.model import ModelConfig
 from knobs.config.named_metrics import metric_names, usual_direction
 from knobs.config.objective import ObjectiveConfig
-from knobs.config.optimizer import OptimizerConfig
+from knobs.config.optimizer import GroupedOptimizerConfig, OptimizerConfig
 from knobs.config.parts import (
     Count,
     Fraction,
@@ -49,6 +49,7 @@ __all__ = [
     "DataSpec",
     "Direction",
     "Fraction",
+    "GroupedOptimizerConfig",
     "Layout",
     "Metric",
     "ModelConfig",

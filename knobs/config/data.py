@@ -14,7 +14,8 @@ from knobs.config.parts import Count, Fraction, KindedPart, part
 from knobs.errors import BadInputError
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
 
 SPLITS = ("train", "val", "test")
 """The splits that every data set has."""
@@ -118,6 +119,21 @@ class DataConfig(KindedPart):
         relative to the project.
         """
         return None
+
+    def augment(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return a changed training batch; `knobs.data.augmentations` has common changes.
+
+        Batch and generator are on the run's device, floating-point numbers in its precision. Draw from `generator`
+        alone: it is seeded by (seed, epoch, batch), so any step can be the first. `x` keeps its shape. Not called for
+        validation and test.
+        """
+        del generator
+        return x, y
+
+    @property
+    def augments(self) -> bool:
+        """True if this data set changes its training batches. Overwrite it if that depends on a knob."""
+        return type(self).augment is not DataConfig.augment
 
     def sample(self, network: nn.Module) -> str:
         """Return text made with a trained network, or nothing. Recorded as `sample.txt` when the test split is read.

@@ -35,6 +35,8 @@ class Training(Part):
     """Validate and keep the running mean of the weights over the steps (Ruppert 1988; Polyak & Juditsky 1992)."""
     average_from: Annotated[int, Field(ge=0)] = 0
     """Optimizer steps before the running mean begins. Until then the mean is the weights themselves."""
+    init_from: str | None = None
+    """Id of a recorded run whose weights are the initial ones, if their names and shapes fit. None: the model's own."""
     layer_norms: bool = False
     """Also record the gradient norm of the first and last weight matrix, as `grad_norm/first` and `grad_norm/last`."""
     cuda_graph: bool = False

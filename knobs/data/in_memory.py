@@ -10,6 +10,8 @@ from pytorch_lightning import LightningDataModule
 from knobs.config import Split, Splits
 from knobs.data.prepared import open_prepared
 from knobs.devices import device_kind
+from knobs.errors import BadInputError
+from knobs.user_code import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -55,7 +57,8 @@ class Interval:
         while step < self.end:
             epoch, offset = divmod(step, self.data.steps_per_epoch)
             count = min(self.end - step, self.data.steps_per_epoch - offset, self.data.gather_batches)
-            yield from self.data.gather(epoch, offset, count)
+            batches = self.data.gather(epoch, offset, count)
+            yield from self.data.augmented(batches, epoch, offset) if self.data.augments else batches
             step += count
 
 
@@ -74,7 +77,9 @@ class InMemoryData(LightningDataModule):
         self.val = self._tensors(splits.val)
         self.test_splits = {"": splits.test, **splits.extra} if test else {}
         """The arrays of the test splits by name; the main one has an empty name."""
-        self.seed = config.seed
+        self.seed, self.config = config.seed, config.data
+        self.augments = config.data.augments
+        self._generator = device_kind(device.type).generator(device) if self.augments else None
         self.steps_per_epoch = self.samples // self.batch_size
         self.val_every = config.training.val_every or self.steps_per_epoch
         self.max_steps = config.training.max_steps
@@ -117,6 +122,27 @@ class InMemoryData(LightningDataModule):
         chosen = self.permutation(epoch)[offset * size : (offset + count) * size]
         x, y = self.train
         return zip(torch.split(x[chosen], size), torch.split(y[chosen], size), strict=True)
+
+    def augmented(self, batches: Iterable[Pair], epoch: int, first: int) -> Iterator[Pair]:
+        """Yield changed batches. The changes of batch b of epoch e are drawn from (seed, e, b) alone."""
+        for number, (x, y) in enumerate(batches, start=first):
+            yield self.augment(x, y, self.seed, epoch, number)
+
+    def augment(self, x: torch.Tensor, y: torch.Tensor, seed: int, epoch: int, number: int) -> Pair:
+        """Return a changed batch. Raise `BadInputError` if samples have another shape or number than before."""
+        assert self._generator is not None
+        self._generator.manual_seed(mix_seed(mix_seed(seed, epoch), number))
+        with torch.no_grad():
+            made = self.config.augment(x, y, self._generator)
+        fine = isinstance(made, tuple) and len(made) == 2 and all(isinstance(one, torch.Tensor) for one in made)
+        if not fine or made[0].shape != x.shape or len(made[1]) != len(y):
+            place = line_of(type(self.config).augment)
+            shapes = ", ".join(str(tuple(one.shape)) for one in made) if fine else type(made).__name__
+            raise BadInputError(
+                f"{f'{place}: ' if place else ''}augment() of data.{self.config.kind} returns {shapes}; expected x "
+                f"{tuple(x.shape)}, and y of {len(y)} samples"
+            )
+        return made
 
     def intervals_left(self) -> int:
         """Return the number of validations from `start` to `max_steps`, including the last one."""
@@ -176,6 +202,13 @@ class RunBatchData(InMemoryData):
         chosen = chosen.reshape(len(self.seeds), count, size).transpose(0, 1)
         x, y = self.train
         return zip(x[chosen].unbind(0), y[chosen].unbind(0), strict=True)
+
+    def augmented(self, batches: Iterable[Pair], epoch: int, first: int) -> Iterator[Pair]:
+        """Yield changed batches: each member's as it has them alone."""
+        for number, (x, y) in enumerate(batches, start=first):
+            pairs = zip(x.unbind(0), y.unbind(0), self.seeds, strict=True)
+            made = [self.augment(one, targets, seed, epoch, number) for one, targets, seed in pairs]
+            yield torch.stack([one for one, _ in made]), torch.stack([targets for _, targets in made])
 
 
 class _Batches:

@@ -121,7 +121,7 @@ def open_prepared(config: DataConfig, cache: Path, fingerprint: str = "") -> Spl
     spec = config.spec()
     if about.spec != str(spec):
         raise BadInputError(f"the spec of data set {config.kind} changed from {about.spec} to {spec}")
-    splits = store.open(about.fingerprint)
+    splits = store.open(about.fingerprint, train_on_disk=spec.shard > 0)
     return check_splits(config.kind, spec, splits, finite=not spec.shard)
 
 

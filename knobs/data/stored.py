@@ -14,7 +14,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -72,12 +72,16 @@ class ArrayStore:
             return None
         return found if found.fingerprint == fingerprint else None
 
-    def open(self, fingerprint: str) -> Splits:
-        """Return arrays that are here, mapped into memory (copy on write: no process changes another's arrays)."""
+    def open(self, fingerprint: str, *, train_on_disk: bool = False) -> Splits:
+        """Return arrays that are here, mapped into memory (copy on write: no process changes another's arrays).
+
+        `train_on_disk`: the training split is read-only, so that it does not count as the process's own memory.
+        """
         folder = self.place(fingerprint)
 
         def split(name: str) -> Split:
-            return Split(*(np.load(folder / f"{name}_{part}.npy", mmap_mode="c") for part in "xy"))
+            mode: Literal["r", "c"] = "r" if train_on_disk and name == "train" else "c"
+            return Split(*(np.load(folder / f"{name}_{part}.npy", mmap_mode=mode) for part in "xy"))
 
         names = sorted(path.name.removesuffix("_x.npy") for path in folder.glob("*_x.npy"))
         extra = {name: split(name) for name in names if name not in SPLITS}

@@ -19,6 +19,7 @@ from knobs.launch.ablation_parent import (
 )
 from knobs.launch.baseline import check_buildable
 from knobs.launch.driver.run_notes import launch_command
+from knobs.launch.initial_weights import initial_checkpoint
 from knobs.launch.plans.ablation_plan import AblationPlan
 from knobs.launch.session import Session
 from knobs.pages.links import publish_pages, say_links
@@ -81,6 +82,8 @@ def launch_ablation(session: Session, file: str, size: Size) -> None:
         check_buildable(cell.config)
     definition = define_ablation(name, ablation, quick=quick)
     tracker, driver, display = session.open(name, *(cell.config.data for cell in cells))
+    for cell in cells:
+        initial_checkpoint(tracker, cell.config)  # is it there?
     with signals.held(), only_driver(session.places, name):
         plan = AblationPlan(name, ablation, tracker, session.devices[0].kind)
         parent, changes = open_ablation(tracker, name, ablation, definition, fresh=session.fresh)

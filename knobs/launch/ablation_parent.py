@@ -52,6 +52,7 @@ def _open_run(tracker: Tracker, name: str, ablation: Ablation, *, fresh: bool) -
 
 def close_ablation(tracker: Tracker, plan: AblationPlan, parent: str, state: str) -> None:
     """Write each cell's budget and how its runs ended, and the sums to the ablation's run."""
+    plan.close()
     cells = list(plan.cells.values())
     for cell in cells:
         if not cell.opened:

@@ -52,7 +52,8 @@ def print_dry_run(name: str, ablation: Ablation, workers: int, *, effect: float 
         cost, steps = measured_cost(cell), cell.config.training.max_steps
         seconds = cost.seconds_per_step * steps * ablation.runs_of(cell)
         total += seconds
-        sizes = (network_size(cell.config, "parameters"), ablation.repetitions, ablation.trials_of(cell))
+        trials = f"{ablation.trials_of(cell)}{f' x {ablation.tuning_seeds}' if ablation.tuning_seeds > 1 else ''}"
+        sizes = (network_size(cell.config, "parameters"), ablation.repetitions, trials)
         memory = f"{cost.memory / 2**20:.0f} MiB"
         table.add_row(cell.name, *map(str, (*sizes, ablation.seeds, steps)), _duration(seconds), memory)
     console().print(table)

@@ -11,6 +11,7 @@ from knobs.code import Reads
 from knobs.config import RunConfig
 from knobs.errors import BadInputError, nearest
 from knobs.record.curves import Curves, first_difference, values_hash
+from knobs.record.queries import newest_by_number, runs_under
 from knobs.record.runs import RecordedRun, RunReader, recorded_config, recorded_reads
 from knobs.record.schema import RECEIPTS_VERSION, Artifact, Metric, Tag, is_test
 from knobs.record.states import STATES, StateName
@@ -75,7 +76,17 @@ class Original:
         return first or "its curves are not those of the receipt, which has only their hash"
 
 
-def original_from_store(tracker: Tracker, row: Row) -> Original:
+def originals_from_store(tracker: Tracker, row: Row) -> list[Original]:
+    """Return a recorded run, or the replicates of a trial that has some. Raise `BadInputError` as for one run."""
+    if not row.replicated:
+        return [_original_from_store(tracker, row)]
+    below = newest_by_number(runs_under(tracker, row.id, row.experiment), lambda one: (one.replicate,))
+    if not (found := [one for one in below if _is_reproducible(one.state)]):
+        raise BadInputError(f"no replicate of run {row.id} finished, so there is nothing to reproduce")
+    return [_original_from_store(tracker, one) for one in found]
+
+
+def _original_from_store(tracker: Tracker, row: Row) -> Original:
     """Return a recorded run. Raise `BadInputError` if it is no training, or if its end cannot be reproduced."""
     config = recorded_config(tracker, row)
     if not _is_reproducible(row.state):
@@ -120,7 +131,8 @@ def _runs_of_label(label: str, receipts: dict[str, Any], folder: Path) -> list[O
     name = labels.get(" ".join(label.split()))
     if name is None:
         raise BadInputError(f"no cell {label!r} with config and seeds in {folder}{nearest(label, labels)}")
-    keys = [key for key in runs if key == name or key.startswith(f"{name}/s")]
+    keys = [key for key in runs if key == name or key.startswith((f"{name}/s", f"{name}."))]
+    keys = [key for key in keys if "replicates" not in runs[key]]  # a trial that trained nothing itself
     found = [_original_from_receipt(key, configs[name], receipts) for key in sorted(keys)]
     found = [original for original in found if _is_reproducible(original.state)]
     if not found:

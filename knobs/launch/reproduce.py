@@ -11,7 +11,7 @@ from knobs.data import prepare
 from knobs.devices import available_cpus, device_kind
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.driver import Driver
-from knobs.launch.originals import Original, original_from_store, originals_from_receipts
+from knobs.launch.originals import Original, originals_from_receipts, originals_from_store
 from knobs.launch.plans import FixedPlan, PlannedRun
 from knobs.launch.plans.run_names import shortened
 from knobs.launch.session import session
@@ -35,7 +35,7 @@ def reproduce_run(run_id: str, devices: str | None, threads: int | None) -> None
     """
     discover.activate(discover.project_root())
     tracker = open_store()
-    _reproduce([original_from_store(tracker, tracker.get(run_id))], devices, threads)
+    _reproduce(originals_from_store(tracker, tracker.get(run_id)), devices, threads)
 
 
 def reproduce_cell(label: str, folder: Path, devices: str | None, threads: int | None) -> None:

@@ -6,6 +6,7 @@ from knobs import signals
 from knobs.data import check_loads
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.baseline import baseline_of, check_buildable, with_typed_knobs
+from knobs.launch.initial_weights import initial_checkpoint
 from knobs.launch.plans import FixedPlan, PlannedRun
 from knobs.launch.plans.continuing import can_continue, continued
 from knobs.launch.plans.run_names import shortened
@@ -44,6 +45,7 @@ def launch_run(session: Session, name: str, typed: dict[str, str], source: str |
         check_loads(config.data, session.places.cache)
         name = row.tags.get(Tag.STUDY) or row.tags.get(Tag.NAME, "runs")
         origin = {Tag.COPIED_FROM: source}
+    initial_checkpoint(tracker, config)  # is it there?
     planned = PlannedRun(
         kind=Kind.RUN,
         label="run",

@@ -7,28 +7,28 @@ from dataclasses import replace
 from typing import Any
 
 from knobs import discover, signals
-from knobs.checks.studies import check_study
-from knobs.code import training_code_hash
 from knobs.errors import AnswerNoError, BadInputError
-from knobs.launch.baseline import check_buildable, with_typed_knobs
+from knobs.launch.baseline import check_buildable, one_of_each_kind, with_typed_knobs
 from knobs.launch.driver import Driver
 from knobs.launch.driver.run_notes import launch_command
-from knobs.launch.plans import FinishedRun, FixedPlan, PlannedRun
+from knobs.launch.initial_weights import initial_checkpoint
 from knobs.launch.plans.run_names import trial_label
 from knobs.launch.plans.study_plan import StudyPlan
+from knobs.launch.plans.trial_batches import StudyBatches
 from knobs.launch.session import Session
 from knobs.launch.study_parent import close_study, open_study
+from knobs.launch.study_winner import confirm_winner, read_test_of_winner
 from knobs.pages.links import publish_pages, say_links
 from knobs.record.define import define_study
 from knobs.record.definition import definition_to_json
 from knobs.record.queries import counted_trials, runs_under
 from knobs.record.reader import recorded_under
 from knobs.record.recorded_study import RecordedStudy
-from knobs.record.schema import Artifact, Kind, Tag, is_test
+from knobs.record.schema import Artifact, Tag
 from knobs.record.states import StateName
 from knobs.record.stores.locks import only_driver
 from knobs.record.stores.mlflow_store import Tracker
-from knobs.search import Study
+from knobs.search import Study, check_space
 from knobs.terminal.say import how_to_call, say, warn
 from knobs.terminal.study_tables import show_best_trials
 
@@ -43,24 +43,29 @@ def launch_study(
     sampler: str | None = None,
     pruner: str | None = None,
     seed: int | None = None,
+    confirm: int | None = None,
     record_as: str | None = None,
 ) -> None:
     """Launch a study, or continue it, up to a total of trials; then read the test split with the winner.
 
-    `timeout` is in seconds. Raise `AnswerNoError` if no trial finished.
+    `timeout` is in seconds. `confirm`: train the winner with so many fresh seeds in the end.
+    Raise `AnswerNoError` if no trial finished.
     """
     study = load_study(name, typed, sampler=sampler, pruner=pruner, seed=seed)
-    check_study(name, study)
-    check_buildable(study.baseline)
+    for config in one_of_each_kind([study.baseline, *check_space(name, study)]):
+        check_buildable(config)
     total = trials if trials is not None else study.trials
     about = discover.load("studies", name).__doc__ or ""
     options = {"as": record_as, "trials": total, "sampler": sampler, "pruner": pruner, "seed": seed}
+    options["confirm"] = confirm
     command = launch_command("study", name, options, typed)
     name = record_as or name
     tracker, driver, display = session.open(name, study.baseline.data)
+    initial_checkpoint(tracker, study.baseline)  # is it there?
     with signals.held(), only_driver(session.places, name):
         deadline = None if timeout is None else time.monotonic() + timeout
         plan = StudyPlan(name, study, tracker, total=total, deadline=deadline)
+        plan.train_together(StudyBatches(plan.search, session.devices[0].kind), [plan], 0)
         _say_plan(plan, total, len(session.devices))
         parent = open_study(tracker, name, study, fresh=session.fresh)
         definition = definition_to_json(define_study(name, study, about, plan.total))
@@ -80,8 +85,9 @@ def launch_study(
                 warn(f"{number} recorded trials were trained {how}; --fresh sets them aside")
             with display:
                 driver.run(plan)
-            if plan.values:
-                _read_test(driver, tracker, plan)
+            if plan.results.values:
+                read_test_of_winner(driver, tracker, plan)
+                confirm_winner(driver, tracker, plan, confirm or 0, session.devices[0].kind)
             state = StateName.FINISHED
         finally:
             close_study(tracker, plan, parent.id, state)
@@ -114,41 +120,10 @@ def _say_plan(plan: StudyPlan, asked: int, workers: int) -> None:
         warn(f"{workers} workers but a feedback lag of {lag}: some will be idle; the lag is part of the study")
 
 
-def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan) -> None:
-    """Read the winner's test metrics, once, and mark it as the winner."""
-    number = plan.best_number()
-    rows = counted_trials(runs_under(tracker, plan.parent, tracker.experiment(plan.name)))
-    row = next(row for row in rows if row.trial == number)
-    for other in rows:
-        if Tag.WINNER in other.tags and other.id != row.id:
-            tracker.tag(other.id, {Tag.WINNER: "false"})
-    unread = not any(map(is_test, row.metrics))
-    if unread and row.tags.get(Tag.CODE) != training_code_hash(plan.configs[number].content()):
-        warn(
-            f"the test split of the winner, {trial_label(number)}, is not read: its code was edited since it was "
-            f"trained; restore the code and run the command again"
-        )
-    elif unread:
-        checkpoint = tracker.artifact(row.trained_run, Artifact.BEST_CHECKPOINT)
-        winner = PlannedRun(
-            kind=Kind.TRIAL,
-            label="winner",
-            name=row.name,
-            config=plan.configs[number],
-            read_test=True,
-            reads_test_of=FinishedRun(row=row, checkpoint=checkpoint),
-        )
-        reading = FixedPlan(plan.name, [winner])
-        driver.run(reading)
-        if (outcome := reading.outcomes["winner"]).state != StateName.FINISHED:
-            warn(f"the test split of the winner, {trial_label(number)}, was not read: {outcome.message}")
-    tracker.tag(row.id, {Tag.WINNER: "true"})
-
-
 def _print_results(tracker: Tracker, driver: Driver, plan: StudyPlan) -> None:
     """Print the best trial, the five best, and the commands and links for more."""
     ended, counts = len(plan.search.history), _counts(plan)
-    if not plan.values:
+    if not plan.results.values:
         raise AnswerNoError(f"{plan.name}: none of {ended} trials finished ({counts})")
     recorded = recorded_under(tracker, plan.name, tracker.get(plan.parent))
     assert isinstance(recorded, RecordedStudy)
@@ -163,4 +138,4 @@ def _print_results(tracker: Tracker, driver: Driver, plan: StudyPlan) -> None:
 
 
 def _counts(plan: StudyPlan) -> str:
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(plan.counts.items()))
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(plan.results.counts.items()))

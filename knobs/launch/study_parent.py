@@ -53,12 +53,13 @@ def open_study(tracker: Tracker, name: str, study: Study, *, fresh: bool) -> Row
 
 def close_study(tracker: Tracker, plan: StudyPlan, parent: str, state: str) -> None:
     """Write what the study came to."""
+    plan.close()
     tags, done = {Tag.STATE: state}, len(plan.search.history)
-    summary = {Metric.TRIALS + name: float(count) for name, count in plan.counts.items()}
+    summary = {Metric.TRIALS + name: float(count) for name, count in plan.results.counts.items()}
     summary[Metric.TRIALS + DONE] = float(done)
-    if plan.values:
-        best = plan.best_number()
-        summary[Metric.BEST + plan.study.metric] = plan.values[best]
+    if plan.results.values:
+        best = plan.results.best_number()
+        summary[Metric.BEST + plan.study.metric] = plan.results.values[best]
         tags[Tag.BEST_TRIAL] = str(best)
     if plan.opened:
         tracker.summary(parent, summary, done)

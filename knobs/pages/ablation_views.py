@@ -53,7 +53,7 @@ def others_view(ablation: RecordedAblation) -> View:
     """Return the view of everything else: ablations, set aside or not, references and single runs."""
     states = (DONE, StateName.REUSED, StateName.PRUNED, StateName.DIVERGED)
     counts = [Metric.CELLS_DONE, Metric.SEEDS + DONE, *(Metric.TRIALS + state for state in states)]
-    kinds = " and ".join(f"{tag(Tag.KIND)} != '{kind}'" for kind in (Kind.TRIAL, Kind.CELL, Kind.SEED))
+    kinds = " and ".join(f"{tag(Tag.KIND)} != '{kind}'" for kind in (Kind.TRIAL, Kind.REPLICATE, Kind.CELL, Kind.SEED))
     metrics = map(metric, [*ablation.metrics, *counts])
     return View(
         key="knobs-ablations",

@@ -18,7 +18,16 @@ def study_note(study: RecordedStudy, links: Mapping[str, str], report: Path | No
     """Return a study's description: question, best value so far, links, command, and its report if there is one."""
     best, trials = best_so_far(study), len(study.trials)
     result = f"Best so far: {best}." if best else f"{trials} trials, none finished."
-    return paragraphs(study.definition.about.strip(), result, *_further(study.parent, links, report))
+    return paragraphs(study.definition.about.strip(), result, _confirmed(study), *_further(study.parent, links, report))
+
+
+def _confirmed(study: RecordedStudy) -> str:
+    """Return the winner's mean over fresh seeds in a sentence; empty if there are none."""
+    found = next((one for one in study.confirmations if one.mean is not None), None)
+    if found is None or found.mean is None:
+        return ""
+    value, low, high = (metric_text(float(number)) for number in (found.mean.value, found.mean.low, found.mean.high))
+    return f"On {len(found.values)} fresh seeds: {found.metric} {value} [{low}, {high}]."
 
 
 def ablation_note(ablation: RecordedAblation, links: Mapping[str, str], report: Path | None) -> str:

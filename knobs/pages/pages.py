@@ -10,7 +10,7 @@ from knobs.discover import launch_docstring
 from knobs.pages.ablation_views import cells_view, others_view, seeds_view
 from knobs.pages.cell_means import write_cell_means
 from knobs.pages.notes import ablation_note, best_so_far, standing, study_note
-from knobs.pages.study_views import best_and_baseline, runs_view, trials_view
+from knobs.pages.study_views import best_and_baseline, replicates_view, runs_view, trials_view
 from knobs.pages.views import View
 from knobs.record.queries import current, runs_of_kind
 from knobs.record.reader import recorded_under
@@ -82,7 +82,8 @@ class StudyPages:
     def views(self) -> dict[str, View]:
         """Return the views of the trials, and of studies and single runs."""
         trials = trials_view(self.study)
-        return {"trials": trials, "runs": runs_view((trials.order_by,))}
+        below = {"replicates": replicates_view(self.study)} if self.study.replicates else {}
+        return {"trials": trials, **below, "runs": runs_view((trials.order_by,))}
 
     def compared(self) -> Sequence[str]:
         """Return the five best trials and the baseline."""

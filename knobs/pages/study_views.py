@@ -24,7 +24,7 @@ def trials_view(study: RecordedStudy) -> View:
     return View(
         key="knobs-trials",
         title="Trials, best first",
-        filters=has_tag(MlflowTag.PARENT, study.parent.id),
+        filters=f"{has_tag(MlflowTag.PARENT, study.parent.id)} and {has_tag(Tag.KIND, Kind.TRIAL)}",
         order_by=metric(objective),
         ascending=study.direction == "minimize",
         columns=(metric(objective), *map(param, knobs), tag(Tag.STATE)),
@@ -36,15 +36,33 @@ def trials_view(study: RecordedStudy) -> View:
     )
 
 
+def replicates_view(study: RecordedStudy) -> View:
+    """Return the view of a study's replicates, those of a trial below it; the trial shows their means."""
+    objective = Metric.BEST + study.metric
+    rows = [run.row for found in study.replicates.values() for run in found]
+    knobs = varying_knobs(study.trials, study.searched) if len(study.trials) > 1 else tuple(study.searched)
+    return View(
+        key="knobs-replicates",
+        title="Trials with their replicates",
+        filters=f"{has_tag(Tag.STUDY, study.name)} and {has_tag(Tag.KIND, Kind.REPLICATE)}",
+        order_by=metric(objective),
+        ascending=study.direction == "minimize",
+        columns=(metric(objective), tag(Tag.SEED), *map(param, knobs), tag(Tag.STATE)),
+        group_by=(tag(Tag.TRIAL),),
+        objective=objective,
+        many=len(rows) > MANY_RUNS,
+    )
+
+
 def runs_view(objectives: Sequence[str]) -> View:
-    """Return the view of everything but trials: studies and single runs, newest first. `objectives` are canonical."""
+    """Return the view of studies, fresh seeds and single runs, newest first. `objectives` are canonical."""
     states = ("done", StateName.FINISHED, StateName.REUSED, StateName.PRUNED, StateName.DIVERGED, StateName.FAILED)
     counts = [metric(Metric.TRIALS + state) for state in states]
     tested = [name.replace(Metric.BEST + Metric.VAL, Metric.TEST) for name in objectives]
     return View(
         key="knobs-studies",
         title="Studies and single runs",
-        filters=f"{tag(Tag.KIND)} != '{Kind.TRIAL}'",
+        filters=f"{tag(Tag.KIND)} != '{Kind.TRIAL}' and {tag(Tag.KIND)} != '{Kind.REPLICATE}'",
         order_by="attributes.start_time",
         columns=(*objectives, *tested, *counts, tag(Tag.STATE)),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -18,11 +17,11 @@ from knobs.record.definition import (
     DerivedDefinition,
     FactorDefinition,
     MatchDefinition,
-    MetricDefinition,
     ReferenceDefinition,
     StudyDefinition,
 )
 from knobs.record.knob_range import ranges_at
+from knobs.record.metric_definition import define_metrics
 from knobs.search import Study, function_hash
 
 
@@ -60,6 +59,7 @@ def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDe
         ),
         repetitions=ablation.repetitions,
         trials=ablation.trials,
+        tuning_seeds=ablation.tuning_seeds,
         seeds=ablation.seeds,
         looks=ablation.looks,
         first_seed=ablation.first_seed,
@@ -73,24 +73,8 @@ def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDe
         fixed=ablation.fixed(),
         caveats=ablation.caveats,
         quick=quick,
-        metrics=_metrics(cells),
+        metrics=define_metrics(cell.config for cell in cells),
     )
-
-
-def _metrics(cells: Sequence[Cell]) -> dict[str, MetricDefinition]:
-    """Return the metrics of all cells; if cells differ in the range of one, the widest."""
-    found: dict[str, MetricDefinition] = {}
-    for cell in cells:
-        for name, metric in cell.config.metrics.items():
-            low, high = metric.bounds
-            if name in found:
-                low, high = min(low, found[name].bounds[0]), max(high, found[name].bounds[1])
-            found[name] = MetricDefinition(
-                direction=metric.direction,
-                low=low if math.isfinite(low) else None,
-                high=high if math.isfinite(high) else None,
-            )
-    return found
 
 
 def define_study(name: str, study: Study, about: str, trials: int) -> StudyDefinition:
@@ -108,6 +92,8 @@ def define_study(name: str, study: Study, about: str, trials: int) -> StudyDefin
         sampler=study.sampler,
         baseline_first=study.baseline_first,
         pruner=study.pruner,
+        replicates=study.replicates.identity(),
+        metrics=define_metrics([study.baseline]),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
@@ -11,7 +10,6 @@ from typing import Any, Literal, cast
 from pydantic import TypeAdapter, ValidationError
 
 from knobs.ablation import (
-    DERIVED,
     Beats,
     BeatsAtEveryBudget,
     Claim,
@@ -23,11 +21,12 @@ from knobs.ablation import (
 )
 from knobs.errors import BadInputError
 from knobs.record.knob_range import KnobRange
+from knobs.record.metric_definition import MeasuredDefinition
 from knobs.record.schema import Kind, Tag, on_test
 from knobs.record.stores.rows import Row
 from knobs.search import Direction
 
-VERSION = 5
+VERSION = 6
 
 _KINDS = (Beats, BeatsAtEveryBudget, NoDifference, Trend, Matches, Exceeds, Computed)
 
@@ -79,21 +78,6 @@ class DerivedDefinition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricDefinition:
-    """The better direction of a metric, and its range; None: no bound."""
-
-    direction: Direction
-    low: float | None
-    high: float | None
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest possible value."""
-        low, high = self.low, self.high
-        return -math.inf if low is None else low, math.inf if high is None else high
-
-
-@dataclass(frozen=True, kw_only=True)
 class ClaimDefinition:
     """A claim as data: its kind and its fields."""
 
@@ -120,7 +104,7 @@ class MatchDefinition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationDefinition:
+class AblationDefinition(MeasuredDefinition):
     """Question, factors, claims, cells, references and budget of an ablation."""
 
     kind: Literal["ablation"] = "ablation"
@@ -142,6 +126,8 @@ class AblationDefinition:
     repetitions: int
     trials: int
     """In each repetition of a cell that is tuned."""
+    tuning_seeds: int
+    """Replicates of each trial."""
     seeds: int
     """In each repetition."""
     looks: tuple[int, ...]
@@ -158,13 +144,6 @@ class AblationDefinition:
     fixed: dict[str, Any]
     caveats: tuple[str, ...]
     quick: bool
-    metrics: dict[str, MetricDefinition] = field(default_factory=dict)
-    """The metrics that runs of any cell record, by name."""
-
-    def bounds(self, metric: str) -> tuple[float, float] | None:
-        """Return the range of `test/accuracy` or `val/loss`; None if it is not known."""
-        found = None if metric.startswith(DERIVED) else self.metrics.get(metric.rpartition("/")[2])
-        return found.bounds if found else None
 
     @property
     def unit(self) -> str:
@@ -178,7 +157,7 @@ class AblationDefinition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyDefinition:
+class StudyDefinition(MeasuredDefinition):
     """What a study searches, over which space, towards which metric."""
 
     kind: Literal["study"] = "study"
@@ -196,6 +175,8 @@ class StudyDefinition:
     sampler: str
     baseline_first: bool
     pruner: str
+    replicates: dict[str, Any]
+    """The fields of `Replicates`."""
 
 
 Definition = AblationDefinition | StudyDefinition
@@ -229,6 +210,7 @@ def partial_definition(name: str, parent: Row, cells: Sequence[Row]) -> Definiti
         return StudyDefinition(
             name=name, about="", space={}, baseline={}, metric=metric, direction=direction, trials=0, seed=0,
             feedback_lag=1, sampler="", baseline_first=True, pruner="",
+            replicates={"seeds": 1, "knob": "", "values": []},
         )  # fmt: skip
     found = {cell.tags[Tag.CELL]: cell.levels for cell in cells}
     names = list(dict.fromkeys(factor for levels in found.values() for factor in levels))
@@ -240,7 +222,7 @@ def partial_definition(name: str, parent: Row, cells: Sequence[Row]) -> Definiti
         name=name, question="", claim="", claims=(), factors=factors,
         cells=tuple(CellDefinition(name=cell, levels=levels, space={}) for cell, levels in found.items()),
         baseline=next(iter(found), ""), references=(), metric=metric, direction=direction, shown=on_test(metric),
-        derived=(), repetitions=10**9, trials=10**9, seeds=0, looks=(), first_seed=0, sampler="",
+        derived=(), repetitions=10**9, trials=10**9, tuning_seeds=1, seeds=0, looks=(), first_seed=0, sampler="",
         steps=0,
         space_code="", design="", match=None, pruner="", feedback_lag=1, fixed={},
         caveats=(), quick=False,

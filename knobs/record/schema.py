@@ -34,6 +34,10 @@ class Tag:
     STUDY: Final = "knobs.study"
     TRIAL: Final = "knobs.trial"
     """A trial's number."""
+    REPLICATE: Final = "knobs.replicate"
+    """A replicate's number within its trial."""
+    REPLICATES: Final = "knobs.replicates"
+    """Of a trial whose replicates are the runs below it: how many there are."""
     REPETITION: Final = "knobs.repetition"
     """The repetition of an ablation that a trial or a fresh seed belongs to."""
     ABLATION: Final = "knobs.ablation"
@@ -146,6 +150,7 @@ class Kind:
 
     STUDY: Final = "study"
     TRIAL: Final = "trial"
+    REPLICATE: Final = "replicate"
     ABLATION: Final = "ablation"
     CELL: Final = "cell"
     SEED: Final = "seed"
@@ -193,6 +198,10 @@ class Metric:
     BEST_STEP: Final = "best/step"
     PARAMETERS: Final = "parameters"
     TRAIN_LOSS: Final = "train/loss"
+    ERROR: Final = "se/"
+    """Standard error of the mean over a trial's replicates: `se/val/accuracy`."""
+    REPLICATES: Final = "replicates/"
+    """Followed by a metric: its value in each replicate of a trial; the step is the number of the replicate."""
     SECONDS: Final = "system/seconds"
     STEPS_PER_SECOND: Final = "system/steps_per_second"
 
@@ -218,7 +227,8 @@ DONE: Final = "done"
 
 def is_single(metric: str) -> bool:
     """Return whether a metric of a run is one value, not a curve."""
-    return metric.startswith((Metric.BEST, Metric.TEST, Metric.SYSTEM, DERIVED)) or metric == Metric.PARAMETERS
+    single = (Metric.BEST, Metric.TEST, Metric.SYSTEM, Metric.ERROR, DERIVED)
+    return metric.startswith(single) or metric == Metric.PARAMETERS
 
 
 def is_test(metric: str) -> bool:

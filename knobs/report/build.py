@@ -59,6 +59,8 @@ def _receipts(content: Report, files: Mapping[str, bytes], *, small: bool) -> di
     if isinstance(recorded, RecordedAblation):
         tuning = recorded.metric if small else ""
         tuned = {seed.key: cell.tuned_knobs(seed) for cell in recorded.cells for seed in cell.seeds}
+    else:
+        tuned = {run.key: knobs for run in recorded.runs if (knobs := recorded.replicate_knobs(run))}
     return {
         "version": RECEIPTS_VERSION,
         "name": recorded.name,

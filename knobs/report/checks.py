@@ -101,7 +101,7 @@ def check_test_split(recorded: Recorded) -> Finding:
         f"{row.name} ({row.kind or 'unknown kind'})"
         for row in readers.values()
         if row.kind not in (Kind.RUN, Kind.SEED, Kind.REPRODUCTION)
-        and not (row.kind == Kind.TRIAL and Tag.WINNER in row.tags)
+        and not (row.kind in (Kind.TRIAL, Kind.REPLICATE) and Tag.WINNER in row.tags)
     )
     title = "Test split read at the end only"
     if not wrong:

@@ -102,6 +102,7 @@ def _receipt(run: RecordedRun, tuning: str) -> dict[str, Any]:
     return {
         "id": run.row.id,
         "kind": run.row.kind,
+        **({"replicates": int(run.tag(Tag.REPLICATES))} if run.row.replicated else {}),
         "state": run.state,
         "digest": run.tag(Tag.DIGEST),
         "seed": int(run.tag(Tag.SEED) or 0),

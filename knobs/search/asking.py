@@ -30,18 +30,23 @@ class PendingTrial:
     number: int
     config: RunConfig
     trial: optuna.trial.Trial
+    last_step: int
+    """The step at which it has been trained whole; with replicates, the number of the last one."""
     answers: dict[int, bool] = field(default_factory=dict)
     """Step of every report so far, and whether the trial should continue."""
 
     def report(self, step: int, value: float) -> bool:
         """Report a value to the pruner. Return false to stop. A step reported again (a replay) gets the same answer.
 
-        A trial at its last step has been trained whole, so it continues whatever the pruner says.
+        A trial at its last step has been trained whole, so it continues whatever the pruner says. With replicates,
+        a step is the number of one, from 0.
         """
         if step not in self.answers:
             self.trial.report(value, step)
-            pruned = self.trial.should_prune()  # a halving pruner notes rungs meanwhile
-            self.answers[step] = not pruned or step >= self.config.training.max_steps
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # SciPy's, on tests of few replicates
+                pruned = self.trial.should_prune()  # a halving pruner notes rungs meanwhile
+            self.answers[step] = not pruned or step >= self.last_step
         return self.answers[step]
 
     def ended(self, state: TrialState, value: float | None, *, trained: bool) -> FrozenTrial:
@@ -108,7 +113,8 @@ class Search:
         if self._grid:
             check_on_grid(f"the space of {self.name}", self._space, trial.distributions)
         check_suggested(f"the space of {self.name}", trial.params, config)
-        return PendingTrial(number, config, trial)
+        replicates = study.replicates.count
+        return PendingTrial(number, config, trial, replicates - 1 if replicates > 1 else config.training.max_steps)
 
     def _known_values(self, number: int) -> dict[str, Any] | None:
         """Return the values of a trial that no sampler chooses: a point of a grid, or the baseline."""

@@ -16,6 +16,14 @@ from knobs.search.quasi_random import QuasiRandomSampler
 
 SAMPLERS = ("tpe", "gp", "cmaes", "qmc", "random", "grid", "nsga2")
 
+BY_CURVE = ("median", "hyperband", "halving")
+"""Pruners that end a training by its curve."""
+
+PRUNERS = ("none", *BY_CURVE, "wilcoxon")
+
+FEWEST_REPLICATES = 5
+"""Wilcoxon's test of fewer than four pairs never reaches the pruner's 0.1; after the last, there is nothing to end."""
+
 POPULATION = 10
 """Trials of a generation of nsga2. With Optuna's 50, a study of 100 trials would hardly learn."""
 
@@ -53,17 +61,32 @@ def make_sampler(
     return made[name]()
 
 
+def check_pruner(name: str, replicates: int) -> None:
+    """Raise `BadInputError` if there is no pruner of this name, or if it cannot end trials with so many replicates."""
+    if name not in PRUNERS:
+        raise BadInputError(f"no pruner named {name!r}" + nearest(name, PRUNERS))
+    if name in BY_CURVE and replicates > 1:
+        raise BadInputError(
+            f"pruner = {name!r} compares curves, but a trial has {replicates} replicates, each with its own; "
+            f"use wilcoxon, which compares replicates, or none"
+        )
+    if name == "wilcoxon" and replicates < FEWEST_REPLICATES:
+        raise BadInputError(
+            f"pruner = 'wilcoxon' ends a trial after its fourth replicate at the earliest, so it needs at least "
+            f"{FEWEST_REPLICATES}, not {replicates}"
+        )
+
+
 def make_pruner(name: str, baseline: RunConfig) -> optuna.pruners.BasePruner:
-    """Return Optuna's pruner of this name, over optimizer steps. Raise `BadInputError` if there is none."""
+    """Return Optuna's pruner of this name, over optimizer steps, or over the numbers of replicates for wilcoxon."""
     steps = baseline.training.max_steps
     made: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
         "none": optuna.pruners.NopPruner,
         "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=steps // 10),
         "hyperband": lambda: optuna.pruners.HyperbandPruner(max(1, steps // 27), steps, 3),
         "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(max(1, steps // 27), 3),
+        "wilcoxon": optuna.pruners.WilcoxonPruner,
     }
-    if name not in made:
-        raise BadInputError(f"no pruner named {name!r}" + nearest(name, made))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return made[name]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -15,7 +15,8 @@ from knobs.config import Direction, RunConfig, metric_names
 from knobs.errors import BadInputError, nearest
 from knobs.search.grid import grid_points, grid_size
 from knobs.search.optuna_internals import SpaceProbe
-from knobs.search.samplers import check_sampler, make_pruner
+from knobs.search.replicates import Replicates
+from knobs.search.samplers import check_pruner, check_sampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", "Choices for a categorical distribution", UserWarning)  # tuples: stored as text
@@ -32,7 +33,7 @@ class Study:
     """The config to start from. It fixes every knob outside the space."""
     space: Space
     metric: str
-    """`val/<metric>`, read at the checkpoint that validation chose. A pruner sees its curve."""
+    """`val/<metric>`, read at the checkpoint that validation chose."""
     direction: Direction
     trials: int = 20
     """Number of trials, unless `--trials` or `--timeout` says otherwise."""
@@ -44,15 +45,22 @@ class Study:
     """Trial 0 is the baseline. If false, it is drawn like the others."""
     sampler: str = "tpe"
     """tpe, gp, cmaes and nsga2 learn from earlier trials; qmc (quasi-random), random and grid do not."""
-    pruner: str = "median"
+    pruner: str = ""
+    """Ends bad trials early: median, hyperband and halving by their curves, wilcoxon by their replicates. If empty:
+    median; none if a trial has replicates."""
+    replicates: Replicates = field(default_factory=Replicates)
+    """Trainings of each trial under other seeds, folds or time windows. The trial's value is their mean."""
 
     def __post_init__(self) -> None:
+        if not self.pruner:
+            object.__setattr__(self, "pruner", "median" if self.replicates.count == 1 else "none")
         check_goal(self.metric, self.direction, self.baseline)
         if self.trials < 1 or self.feedback_lag < 1:
             raise BadInputError("a study needs at least 1 trial and a feedback lag of at least 1")
         check_sampler(self.sampler)
-        make_pruner(self.pruner, self.baseline)
+        check_pruner(self.pruner, self.replicates.count)
         space = self.space_at_baseline()
+        self.replicates.check(self.baseline, space)
         if self.sampler == "grid":
             grid_size(space)
 
@@ -94,6 +102,7 @@ class Study:
             "baseline_first": self.baseline_first,
             "sampler": self.sampler,
             "pruner": self.pruner,
+            "replicates": self.replicates.identity(),
         }
 
 

@@ -106,7 +106,9 @@ class ProgressDisplay:
         self.ended_here += 1
         shown = "" if value is None else f"{metric} {metric_text(value)} at step {step}"
         line = f"  {name:<18}  {state:<12} {shown}  {message}"
-        self.console.print(line.rstrip(), markup=False, style="dim" if state in ("pruned", "reused") else "")
+        self.console.print(
+            line.rstrip(), markup=False, style="dim" if state in ("pruned", "reused") else "", soft_wrap=True
+        )
 
     def _time_text(self, left: int) -> str:
         """Return the time passed, and the time left if the other runs take as long as those that ended here."""

@@ -31,12 +31,14 @@ class GraphedSteps:
 
     def __init__(self, learner: Learner) -> None:
         self.learner, self.kind = learner, device_kind(learner.device.type)
-        self.rate = torch.zeros((), device=learner.device)
+        self.rates: list[tuple[torch.Tensor, float]] = []
+        """Each group's learning rate on the device, and its factor of the run's rate."""
         for group in learner.optimizer.param_groups:
             if not (group.get("fused") or "capturable" in group):
                 name = learner.config.optimizer.kind
                 raise BadInputError(f"training.cuda_graph: optimizer {name} takes no learning rate from the device")
-            group["lr"] = self.rate
+            group["lr"] = torch.zeros((), device=learner.device)
+            self.rates.append((group["lr"], group.get("lr_scale", 1.0)))
             if "capturable" in group:
                 group["capturable"] = True
         self.x = self.y = self.loss = self.norm = torch.empty(0)
@@ -50,7 +52,8 @@ class GraphedSteps:
             self.x, self.y = torch.empty_like(x), torch.empty_like(y)
         self.x.copy_(x)
         self.y.copy_(y)
-        self.rate.fill_(rate)
+        for held, scale in self.rates:
+            held.fill_(rate * scale)
         if self.taken < WARM_UP:
             with warnings.catch_warnings():  # torch warns that a step is not recorded
                 warnings.filterwarnings("ignore", ".*capturable=True")

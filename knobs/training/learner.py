@@ -168,7 +168,7 @@ class Learner(LightningModule):
     def update_weights(self) -> None:
         """Let the optimizer change the weights; drop the gradients."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self.rate * group.get("lr_scale", 1.0)
         self.optimizer.step()
         for parameter in self.trained:  # `zero_grad` takes ten times as long
             parameter.grad = None

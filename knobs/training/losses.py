@@ -62,22 +62,29 @@ class BatchLoss(TrainingLoss):
         """Return a function from (members, batch, ...) to (members,).
 
         It is the objective's own, if there is one; else members are flattened into the batch if they agree and the
-        loss is per sample; else they are taken one after another.
+        loss of a sample depends on it alone; else they are taken one after another.
         """
         if stacked := self.objective.stacked_loss(self.objectives, outputs.new_empty(0)):
             return stacked
         losses = [objective.training_loss(self.targets) for objective in self.objectives]
-        for index, loss in enumerate(losses):
-            value = looked_at(loss, outputs[index], targets[index])
-            per_sample = is_per_sample(self.objectives[index], value, outputs[index], targets[index])
+        per_sample = all(
+            is_per_sample(objective, looked_at(loss, outputs[i], targets[i]), outputs[i], targets[i])
+            for i, (objective, loss) in enumerate(zip(self.objectives, losses, strict=True))
+        )
+
+        def one_by_one(outputs: Tensor, targets: Tensor) -> Tensor:
+            return torch.stack([loss(outputs[i], targets[i]).mean() for i, loss in enumerate(losses)])
+
+        def flattened(outputs: Tensor, targets: Tensor) -> Tensor:
+            return losses[0](outputs.flatten(0, 1), targets.flatten(0, 1)).view(len(losses), -1).mean(1)
+
         if not per_sample or any(objective != self.objective for objective in self.objectives):
-            members = range(len(losses))
-            return lambda outputs, targets: torch.stack([losses[i](outputs[i], targets[i]).mean() for i in members])
-        loss, count = losses[0], len(losses)
-        return lambda outputs, targets: loss(outputs.flatten(0, 1), targets.flatten(0, 1)).view(count, -1).mean(1)
+            return one_by_one
+        alone, together = (looked_at(way, outputs, targets) for way in (one_by_one, flattened))
+        return flattened if torch.allclose(alone, together, rtol=1e-3) else one_by_one  # samples may see the others
 
 
-def looked_at(loss: Loss, outputs: Tensor, targets: Tensor) -> object:
+def looked_at(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return a loss without a gradient; a loss that draws random numbers draws the same ones again."""
     on_cpu = outputs.device.type == "cpu"  # elsewhere, the state would have to be read from the device
     with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=on_cpu):

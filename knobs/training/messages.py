@@ -28,6 +28,8 @@ class TrainJob:
     """Fingerprint of the arrays to train on. Empty: the data set's current arrays."""
     code: str = ""
     """Hash of the code that the run is recorded under. Empty: the worker's code, whatever it is."""
+    initial: Path | None = None
+    """Checkpoint of the run whose weights are the initial ones."""
     resume: tuple[Path, ...] = ()
     """Checkpoints of earlier attempts, the furthest first. If one is damaged, the next is used."""
     batch: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from knobs.training.endings import (
     sample_text,
 )
 from knobs.training.environment import Clock, make_reproducible, warnings_logged
+from knobs.training.initial_weights import load_initial_weights
 from knobs.training.learner import Learner
 from knobs.training.messages import Outcome
 from knobs.training.metrics import choose_numbers
@@ -66,7 +67,10 @@ def _train(job: TrainJob, monitor: RunMonitor, device: torch.device) -> Outcome:
     make_reproducible(config, device)
     clock = Clock()
     data = open_run_data(config, job.cache, device, job.fingerprint, test=job.read_test)
-    learner = monitor.learner = Learner(config, build_network(config, device), monitor, device)
+    network = build_network(config, device)
+    if job.initial is not None:
+        monitor.log.append(load_initial_weights(network, job.initial))
+    learner = monitor.learner = Learner(config, network, monitor, device)
     restore_checkpoint(monitor, device)
     first = learner.state.step
     if not learner.state.stopped_early(config.training.early_stop):

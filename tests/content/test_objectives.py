@@ -114,6 +114,36 @@ def test_a_batch_of_runs_has_the_losses_and_gradients_of_its_runs(
     torch.testing.assert_close(gradient, expected)
 
 
+class Contrastive(ObjectiveConfig):
+    """Each sample's loss depends on the others of its batch."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs @ outputs.T).logsumexp(1) - outputs.square().sum(1)
+
+
+def test_members_of_a_batch_never_see_each_others_samples() -> None:
+    outputs, targets = drawn_batch(Contrastive(), SPECS["multiclass"], 3 * 16)
+    found = BatchLoss([Contrastive()] * 3, lambda: targets).compute(outputs.view(3, 16, -1), targets.view(3, 16))
+    alone = [Contrastive().loss(rows, targets).mean() for rows in outputs.split(16)]
+    torch.testing.assert_close(found, torch.stack(alone))
+
+
+def test_a_loss_that_draws_draws_once_a_step() -> None:
+    """The look at a loss leaves no trace, so that a run that continues draws what it would have drawn."""
+
+    class Drawing(ObjectiveConfig):
+        def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            return outputs.mean() * torch.rand(())
+
+    outputs, targets = drawn_batch(Drawing(), SPECS["multiclass"])
+    made = TrainingLoss(Drawing(), lambda: targets)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        found = [made.compute(outputs, targets).item() for _ in range(2)]
+        torch.manual_seed(0)
+        assert found == [(outputs.mean() * torch.rand(())).item() for _ in range(2)]
+
+
 @pytest.mark.parametrize(
     "members",
     [

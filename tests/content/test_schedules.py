@@ -17,6 +17,7 @@ from schedules.exponential import Exponential
 from schedules.inverse_time import InverseTime
 from schedules.one_cycle import OneCycle
 from schedules.step import Step
+from schedules.wsd import WSD
 
 fractions = st.floats(0, 1, exclude_max=True)
 warm = st.integers(0, 500)
@@ -31,6 +32,13 @@ made: st.SearchStrategy[ScheduleConfig] = st.one_of(
     st.builds(Exponential, final=st.floats(1e-300, 1), warmup_steps=warm),
     st.builds(InverseTime, rate=st.floats(0, 1e300), warmup_steps=warm),
     st.builds(Cosine, final=fractions, warmup_steps=warm),
+    st.builds(
+        WSD,
+        fall=st.floats(1e-6, 1),
+        shape=st.sampled_from(["linear", "root"]),
+        final=fractions,
+        warmup_steps=warm,
+    ),
     st.builds(OneCycle, rise=fractions, start=fractions, final=fractions, warmup_steps=warm),
 )
 
@@ -56,6 +64,9 @@ KNOWN: dict[str, tuple[ScheduleConfig, int, dict[int, float]]] = {
     "cosine to 0.2": (Cosine(final=0.2), 8, {0: 1.0, 4: 0.6}),
     "one cycle": (OneCycle(rise=0.5, start=0.2, final=0.1), 8, {0: 0.2, 2: 0.6, 4: 1.0, 6: 0.55}),
     "one cycle, no rise": (OneCycle(rise=0.0, final=0.0), 4, {0: 1.0, 2: 0.5}),
+    "stay, fall": (WSD(fall=0.4), 10, {0: 1.0, 6: 1.0, 7: 0.75, 8: 0.5, 9: 0.25}),
+    "stay, fall by the root": (WSD(fall=0.4, shape="root", final=0.5), 10, {6: 1.0, 7: 0.75, 9: 1 - 0.5 * 0.75**0.5}),
+    "warm-up, stay, fall": (WSD(fall=0.5, warmup_steps=2), 10, {0: 1 / 3, 2: 1.0, 6: 1.0, 7: 0.75, 9: 0.25}),
     "warm-up": (Constant(warmup_steps=4), 10, {0: 0.2, 1: 0.4, 3: 0.8, 4: 1.0, 9: 1.0}),
     "warm-up, then cosine": (Cosine(warmup_steps=2), 10, {0: 1 / 3, 1: 2 / 3, 2: 1.0, 6: 0.5}),
     "a warm-up longer than the run": (Cosine(warmup_steps=9), 5, {0: 0.1, 4: 0.5}),

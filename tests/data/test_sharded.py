@@ -12,7 +12,7 @@ from datamodules.toy import Toy
 from knobs import DataConfig, RunConfig, Splits, Training
 from knobs.data.in_memory import InMemoryData
 from knobs.data.loading import load_checked
-from knobs.data.sharded import open_run_data
+from knobs.data.sharded import ShardedData, open_run_data
 from knobs.training import newest_checkpoints
 from knobs.training.batch.rule import batch_key
 from models.mlp import MLP
@@ -67,6 +67,8 @@ def test_a_sharded_run_goes_on_with_the_same_bits_and_trains_alone(tmp_path: Pat
     assert after.curves() == whole.curves()
     assert lasting(ended) == lasting(expected)
     assert batch_key(run, "cpu") == ""
+    kept = ShardedData(run, tmp_path / "after", torch.device("cpu")).on_disk
+    assert not kept.x.flags.writeable  # a private writable mapping would count under a limit of data (RLIMIT_DATA)
 
 
 def anonymous_bytes() -> int:

@@ -100,13 +100,16 @@ def audit_quiet(store: Path, study: str, acknowledged: reading.Rows = frozenset(
         _audit_optuna(reading.trials(store, study), reading.optuna_trials(store, study))
 
 
+TRAININGS = ("trial", "run", "replicate", "seed")
+
+
 def _audit_run(run: Run, store: Path) -> None:
     for name, points in run.points.items():
         steps = [step for step, _ in points]
-        if run.tags.get("knobs.kind") in ("trial", "run"):
+        if run.tags.get("knobs.kind") in TRAININGS:
             assert len(set(steps)) == len(steps), f"{run.name}, {name}: a step twice in {steps}"
         assert all(math.isfinite(value) and abs(value) < 1e300 for _, value in points), f"{run.name}, {name}: {points}"
-    if run.tags.get("knobs.kind") not in ("trial", "run"):
+    if run.tags.get("knobs.kind") not in TRAININGS:
         return
     status, _, _ = TABLE[run.state]
     assert run.status == status, f"{run.name}: {run.state} and {run.status}"

@@ -88,7 +88,7 @@ def trials(store: Path, study: str) -> list[Run]:
     every = runs(store)
     parents = {r.id for r in every if r.tags.get("knobs.kind") == "study" and "knobs.retired" not in r.tags}
     mine = [r for r in every if r.tags.get("knobs.study") == study and r.tags.get("mlflow.parentRunId") in parents]
-    return sorted(mine, key=lambda run: run.trial)
+    return sorted((r for r in mine if r.tags["knobs.kind"] == "trial"), key=lambda run: run.trial)
 
 
 def optuna_trials(store: Path, study: str) -> list[OptunaTrial]:

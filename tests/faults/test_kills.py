@@ -1,6 +1,7 @@
 """Faults of processes during a real study: kills, stops, signals, damaged checkpoints. `make torture` does more."""
 
 import os
+import shutil
 import signal
 from contextlib import suppress
 from functools import partial
@@ -174,3 +175,56 @@ def test_hyperband_sees_the_same_history_at_any_number_of_workers(undisturbed: U
     ended(first, 130)
     ended(fork(*command, "--devices", "cpu:2", project=project, store=store))
     audit("quick", project=project, store=store, want=want)
+
+
+REPLICATED = '''"""Two seeds a trial."""
+
+from dataclasses import replace
+from knobs import Replicates
+import studies.quick as quick
+
+study = replace(quick.study, replicates=Replicates(seeds=2), pruner="none")
+'''
+
+
+def test_replicates_and_fresh_seeds_survive_kills(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(undisturbed.project, project)
+    (project / "studies" / "replicated.py").write_text(REPLICATED)
+    command = ("study", "replicated", "--trials", "3", "--confirm", "2")
+    alone, store = tmp_path / "alone", tmp_path / "store"
+    ended(fork(*command, "--devices", "cpu:1", project=project, store=alone))
+    for attempt, wanted in enumerate((1, 3, 5, 7), start=1):
+        study = fork(*command, "--devices", "cpu:2", project=project, store=store, KNOBS_SLOW="0.003")
+        until(lambda wanted=wanted: len(trained(store)) >= wanted, 60, what="replicates")
+        until(lambda study=study: study.trains() or not study.alive, 60, what="training")
+        victim = study.process.pid if attempt % 2 else study.workers()[0]
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+        if victim != study.process.pid:
+            os.kill(study.process.pid, signal.SIGTERM)
+        study.wait()
+        until(lambda: not list(workers_of(store)), 10, "workers to end")
+    ended(fork(*command, "--devices", "cpu:2", project=project, store=store))
+    tables = []
+    for one in (alone, store):
+        ended(fork("report", "replicated", "--out", str(one / "out"), project=project, store=one))
+        tables.append((one / "out" / "table.csv").read_text())
+    assert tables[0] == tables[1]
+    audit_quiet(store, "replicated")
+    kept = [
+        [
+            (run.name, run.state, run.points["val/accuracy"], run.points.get("test/accuracy"))
+            for run in sorted(reading.runs(one), key=lambda run: run.name)
+            if run.tags["knobs.kind"] in ("trial", "replicate", "seed")
+        ]
+        for one in (alone, store)
+    ]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 3 + 6 + 2
+
+
+def trained(store: Path) -> list[reading.Run]:
+    """Return the replicates and fresh seeds of a store."""
+    every = reading.runs(store) if (store / "mlflow.db").exists() else []
+    return [run for run in every if run.tags.get("knobs.kind") in ("replicate", "seed")]

@@ -9,13 +9,13 @@ import optuna
 import pytest
 from memory_pool import MemoryPool, QuietDisplay
 from mlflow import MlflowClient
-from written_records import a_study, an_ablation, new_tracker, record_ablation, start_ablation
+from written_records import BASELINE, a_study, an_ablation, new_tracker, rate, record_ablation, start_ablation
 
 from knobs import RunConfig
 from knobs.errors import InterruptedBySignal
 from knobs.launch.driver import Driver
 from knobs.launch.plans.ablation_plan import AblationPlan
-from knobs.launch.plans.trial_batches import TrialBatches
+from knobs.launch.plans.trial_batches import Place, StudyBatches, TrialBatches
 from knobs.launch.pools.messages import Train
 from knobs.record.queries import runs_of_kind
 from knobs.record.recorded_ablation import RecordedAblation
@@ -120,11 +120,31 @@ def test_an_equal_trial_reuses_the_values_of_the_first(tracker: Tracker) -> None
 
 def test_trials_of_other_shapes_train_apart() -> None:
     search = Search(a_study(), "s")
-    found = TrialBatches([search], 10, "cpu")
-    widths: dict[Any, list[int]] = {}
-    for number in range(10):
-        widths.setdefault(search.ask(number).config.knobs()["model.width"], []).append(number)
+    found = TrialBatches([search], range(10), "cpu")
+    configs = [search.ask(number).config for number in range(10)]
+    widths: dict[Any, list[Place]] = {}
+    for number, config in enumerate(configs):
+        widths.setdefault(config.knobs()["model.width"], []).append(Place(0, number, 0))
     assert len(widths) > 2
-    for numbers in widths.values():
-        assert all(found.members(0, number) == [(0, n) for n in numbers] for number in numbers)
-    assert TrialBatches([search], 10, "").members(0, 0) == [(0, 0)]
+    for places in widths.values():
+        wanted = {place: configs[place.number] for place in places} if len(places) > 1 else {}
+        assert all(found.members(place, configs[place.number]) == wanted for place in places)
+    assert TrialBatches([search], range(10), "").members(Place(0, 0, 0), configs[0]) == {}
+
+
+def test_a_study_that_goes_on_changes_no_batch_of_the_earlier_trials() -> None:
+    search = Search(a_study(rate, sampler="qmc"), "s")
+    whole, part = StudyBatches(search, "cpu"), StudyBatches(search, "cpu")
+    places = [Place(0, number, 0) for number in range(25)]
+    found = [part.members(place, search.ask(place.number).config) for place in places[:12]]
+    again = [whole.members(place, search.ask(place.number).config) for place in reversed(places)][::-1]
+    assert found == again[:12]
+    assert [[place.number for place in one] for one in again[::10]] == [
+        list(range(10)), list(range(10, 20)), list(range(20, 30)),
+    ]  # fmt: skip
+
+
+def test_a_grid_has_no_batch_members_beyond_its_last_point() -> None:
+    search = Search(a_study(few, baseline=BASELINE.with_knobs({"optimizer.lr": 0.1}), sampler="grid"), "s")
+    members = StudyBatches(search, "cpu").members(Place(0, 0, 0), search.ask(0).config)
+    assert [place.number for place in members] == [0, 1]

@@ -89,6 +89,7 @@ def study_of(tracker: Tracker, rows: Sequence[Row], searched: Sequence[str] = ()
         feedback_lag=1,
         baseline_first=True,
         sampler="tpe",
+        replicates={"seeds": 1, "knob": "", "values": []},
         pruner="none",
     )
     return RecordedStudy(tracker, parent, definition, rows)

@@ -263,7 +263,7 @@ def test_a_definition_of_another_version_is_refused(tracker: Tracker) -> None:
     text = tracker.text(study.parent, Artifact.DEFINITION)
     assert text is not None
     for changed, message in (
-        (text.replace('"version": 5', '"version": 2'), "recorded by another version of knobs .* version 2, not 5"),
+        (text.replace('"version": 6', '"version": 2'), "recorded by another version of knobs .* version 2, not 6"),
         (text[:100], "the recorded definition of version cannot be read"),
         ("[]", "cannot be read"),
         (text.replace('"trials": 1', '"trials": "many"'), "cannot be read"),

@@ -53,7 +53,7 @@ def test_tags_have_the_names_under_which_people_look_for_them() -> None:
     assert names_of(MlflowTag)["PARENT"] == "mlflow.parentRunId"
     assert names_of(MlflowTag)["NOTE"] == "mlflow.note.content"
     assert set(names_of(Kind).values()) == {
-        *("study", "trial", "ablation", "cell", "seed", "run", "reference", "reproduction"),
+        *("study", "trial", "ablation", "cell", "seed", "run", "reference", "reproduction", "replicate"),
     }
     assert schema.VERSION == "1"
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.plans.plan import Plan
 from knobs.launch.pools.pool import WorkerHandle
-from knobs.record.schema import Metric
+from knobs.record.schema import Kind, Metric
 from knobs.record.states import StateName
 from knobs.terminal.progress import WorkerLine, WorkProgress
 from knobs.training import Outcome
@@ -36,11 +36,13 @@ def work_progress(
 
 
 def show_end(display: Display, run: OpenRun, state: str, outcome: Outcome) -> None:
-    """Report a run that ended: its metric at the chosen step, and why it ended."""
+    """Report a run that ended: its metric at the chosen step, why it ended, its cell."""
     planned = run.planned
-    message = f"at step {run.step}" if state == StateName.PRUNED else outcome.message
+    why = f"at step {run.step}" if state == StateName.PRUNED else outcome.message
+    message = "  ".join(filter(None, [why, planned.cell]))
+    name = planned.label if planned.kind == Kind.SEED and planned.cell else planned.name  # names are cut: see `cell`
     value = outcome.summary.get(Metric.BEST + planned.metric)
-    display.run_ended(planned.name, state, metric=planned.metric, value=value, step=outcome.best_step, message=message)
+    display.run_ended(name, state, metric=planned.metric, value=value, step=outcome.best_step, message=message)
 
 
 def _worker_line(worker: WorkerHandle, runs: Sequence[OpenRun], plan: Plan) -> WorkerLine:

@@ -95,8 +95,11 @@ class OpenRun:
         if point.step > (self.pending[-1].step if self.pending else self.last_step):
             self.pending.append(point)
 
-    def job(self, scratch: Path, cache: Path, resume: tuple[Path, ...]) -> TrainJob:
-        """Return the job for a worker. `scratch` is the run's folder; `resume` has checkpoints, the furthest first."""
+    def job(self, scratch: Path, cache: Path, resume: tuple[Path, ...], initial: Path | None) -> TrainJob:
+        """Return the job for a worker. `scratch` is the run's folder; `resume` has checkpoints, the furthest first.
+
+        `initial`: the checkpoint with its initial weights.
+        """
         planned = self.planned
         return TrainJob(
             run=self.id,
@@ -105,6 +108,7 @@ class OpenRun:
             cache=cache,
             code=self.code,
             fingerprint=self.fingerprint,
+            initial=initial,
             resume=resume,
             batch=tuple(member.to_json() for member in planned.batch),
             read_test=planned.read_test,

@@ -8,6 +8,7 @@ from knobs.launch.driver.current_code import CurrentCode
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.driver.reuse import find_reusable
 from knobs.launch.driver.run_recorder import RunRecorder
+from knobs.launch.initial_weights import initial_checkpoint
 from knobs.launch.plans.plan import Plan
 from knobs.training import Outcome, TrainJob, newest_checkpoints
 
@@ -36,7 +37,12 @@ class RunOpener:
         for run in self.opening:
             self.recorder.count_attempt(run)
         cache = self.recorder.places.cache
-        return [run.job(self.recorder.scratch(run), cache, tuple(resume)) for run in self.opening]
+        return [
+            run.job(
+                self.recorder.scratch(run), cache, tuple(resume), initial_checkpoint(self.recorder.tracker, run.config)
+            )
+            for run in self.opening
+        ]
 
     def handed_out(self) -> list[OpenRun]:
         """Return the opened runs: a worker has them now."""

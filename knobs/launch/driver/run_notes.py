@@ -29,6 +29,7 @@ def run_note(run: OpenRun, outcome: Outcome, state: str) -> str:
     name = parent_name(tags)
     words = {
         Kind.TRIAL: f"Trial {tags.get(Tag.TRIAL)} of",
+        Kind.REPLICATE: f"Replicate {tags.get(Tag.REPLICATE)} of trial {tags.get(Tag.TRIAL)} of",
         Kind.SEED: "A fresh seed of",
         Kind.RUN: "A single run of",
     }

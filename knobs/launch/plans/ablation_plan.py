@@ -64,12 +64,12 @@ class AblationPlan:
 
     def started(self, planned: PlannedRun) -> None:
         """Inform the cell's search."""
-        if planned.kind == Kind.TRIAL:
+        if planned.kind != Kind.SEED:
             self.cells[planned.cell].tuning_of(planned).started(planned)
 
     def end_tags(self, planned: PlannedRun) -> dict[str, str]:
         """Return the tags of the cell's search."""
-        return self.cells[planned.cell].tuning_of(planned).end_tags(planned) if planned.kind == Kind.TRIAL else {}
+        return {} if planned.kind == Kind.SEED else self.cells[planned.cell].tuning_of(planned).end_tags(planned)
 
     def ended(self, planned: PlannedRun, run: str, state: str, outcome: Outcome) -> None:
         """Inform the cell."""
@@ -77,5 +77,11 @@ class AblationPlan:
 
     def interrupted(self, planned: PlannedRun) -> None:
         """Inform the cell's search."""
-        if planned.kind == Kind.TRIAL:
+        if planned.kind != Kind.SEED:
             self.cells[planned.cell].tuning_of(planned).interrupted(planned)
+
+    def close(self) -> None:
+        """Leave what has not ended to be continued later."""
+        for cell in self.cells.values():
+            for tuning in cell.tunings:
+                tuning.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from functools import partial
 
 from knobs.ablation import LOOK_EVERY, Ablation, Cell
 from knobs.config import RunConfig
@@ -47,7 +46,6 @@ class CellPlan:
         """State of every fresh seed that has ended."""
         self.changed = Counter[str]()
         """How recorded seeds were trained differently from now, and how many."""
-        self._batches: list[TrialBatches] = []
         self._resumed: list[list[PlannedRun]] = []
         self._seeds: list[list[PlannedRun]] = []
         """Seeds that have yet to be handed out."""
@@ -78,9 +76,11 @@ class CellPlan:
         assert first % BLOCK == 0, "the last block is planned already"
         for number in range(first, self.repetitions if self.trials else first):
             if number % BLOCK == 0:
-                self._batches.append(TrialBatches([], self.trials, self.device))
+                batches, siblings = TrialBatches([], range(self.trials), self.device), list[StudyPlan]()
             tuning = self._tuning(number)
-            self._batches[-1].searches.append(tuning.search)
+            tuning.train_together(batches, siblings, len(siblings))
+            batches.searches.append(tuning.search)
+            siblings.append(tuning)
             self.tunings.append(tuning)
         for number in range(first, len(self.tunings)):  # batches are whole now
             rows = [row for row in self._rows if row.repetition == number]
@@ -103,7 +103,6 @@ class CellPlan:
             cell=self.cell.name,
             tags={**self.tags, Tag.REPETITION: str(repetition)},
             prefix=label,
-            batch_of=partial(self._batches[-1].configs, repetition % BLOCK),
         )
 
     @property
@@ -137,22 +136,22 @@ class CellPlan:
         """Return the next trial with its batch, or the next batch of seeds whose winners are known."""
         if self._resumed:
             return self._resumed.pop(0)
-        for repetition, tuning in enumerate(self.tunings):
+        for tuning in self.tunings:
             if planned := tuning.next():
-                return planned + self._rest_of_batch(repetition, planned[0])
+                return planned
         return self._seeds.pop(0) if self._seeds else []
 
     def tuning_of(self, planned: PlannedRun) -> StudyPlan:
-        """Return the study of a trial's repetition."""
+        """Return the study of the repetition of a trial, or of a trial's replicate."""
         return self.tunings[int(planned.tags[Tag.REPETITION])]
 
     def ended(self, planned: PlannedRun, run: str, state: str, outcome: Outcome) -> None:
         """Note the end of a trial or a seed. The last trials of a block decide what its seeds train."""
-        if planned.kind == Kind.TRIAL:
+        if planned.kind == Kind.SEED:
+            self.ended_seeds[planned.config.seed] = state
+        else:
             self.tuning_of(planned).ended(planned, run, state, outcome)
             self._plan_seeds()
-        else:
-            self.ended_seeds[planned.config.seed] = state
 
     def budget(self) -> int:
         """Return how many trials of the planned repetitions have ended: those that winners were chosen from."""
@@ -160,33 +159,25 @@ class CellPlan:
 
     def trial_counts(self) -> Counter[str]:
         """Return the number of ended trials by state."""
-        return sum((Counter(tuning.counts) for tuning in self.tunings), Counter[str]())
+        return sum((Counter(tuning.results.counts) for tuning in self.tunings), Counter[str]())
 
     def changes(self) -> Counter[str]:
         """Return how recorded runs were trained differently from now, and how many."""
         return sum((tuning.changed for tuning in self.tunings), Counter(self.changed))
-
-    def _rest_of_batch(self, repetition: int, planned: PlannedRun) -> list[PlannedRun]:
-        """Return the trials of a trial's batch that were not taken yet."""
-        if not planned.batch:
-            return []
-        block, at = divmod(repetition, BLOCK)
-        members = self._batches[block].members(at, int(planned.tags[Tag.TRIAL]))
-        return [run for other, number in members for run in self.tunings[block * BLOCK + other].take(number)]
 
     def _is_hopeless(self, repetition: int) -> bool:
         """Return whether a repetition's tuning is over and no trial finished."""
         if not self.tunings:
             return False
         tuning = self.tunings[repetition]
-        return tuning.left <= 0 and not any(number < self.trials for number in tuning.values)
+        return tuning.left <= 0 and not any(number < self.trials for number in tuning.results.values)
 
     def _winner(self, repetition: int) -> tuple[RunConfig, dict[str, str]]:
         """Return what a repetition's seeds train, and the tag that names the trial."""
         if not self.tunings:
             return self.cell.config, {}
         tuning = self.tunings[repetition]
-        best = tuning.best_number(self.trials)
+        best = tuning.results.best_number(self.trials)
         return tuning.configs[best], {Tag.WINNER_TRIAL: str(best)}
 
     def _plan_seeds(self) -> None:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState
 
-from knobs.config import RunConfig, Value
+from knobs.config import RunConfig
 from knobs.errors import BadInputError
-from knobs.launch.plans.continuing import continued
-from knobs.launch.plans.plan import PlannedRun
-from knobs.launch.plans.run_names import trial_label, trial_name
+from knobs.launch.plans.continuing import can_continue, continued
+from knobs.launch.plans.plan import PlannedRun, group_batches
+from knobs.launch.plans.recorded_trials import RecordedTrial, read_trial, recorded_replicates
+from knobs.launch.plans.replicated_trials import end_trial
+from knobs.launch.plans.run_names import trial_label
+from knobs.launch.plans.trial_batches import TrialBatches
+from knobs.launch.plans.trial_in_training import ReplicateEnd, TrialInTraining
+from knobs.launch.plans.trial_results import TrialResults
+from knobs.launch.plans.trial_runs import TrialRuns, replicate_number, trial_number
 from knobs.numbers import metric_text
-from knobs.record.knob_range import KnobRange
-from knobs.record.runs import changes_since, recorded_config
-from knobs.record.schema import Kind, Metric, MlflowTag, Tag
-from knobs.record.spaces import Distributions, SpaceStore
-from knobs.record.states import STATES
+from knobs.record.schema import Kind, Metric, Tag
+from knobs.record.spaces import SpaceStore
+from knobs.record.states import STATES, StateName
 from knobs.record.stores.mlflow_store import Tracker
 from knobs.record.stores.optuna_mirror import OptunaMirror
 from knobs.record.stores.rows import Row
-from knobs.search import PendingTrial, Search, SpaceProbe, Study, finished_trial, noted_from_json, rank_trials
+from knobs.search import PendingTrial, Search, Study
 from knobs.training import Outcome
 from knobs.user_code import user_error
 
@@ -44,24 +47,31 @@ class StudyPlan:
         cell: str = "",
         tags: Mapping[str, str] | None = None,
         prefix: str = "",
-        batch_of: Callable[[int], tuple[RunConfig, ...]] = lambda _: (),
     ) -> None:
-        """`prefix`: of the labels of trials. `batch_of`: returns the configs of a trial's batch."""
-        self.name, self.study, self.tracker, self.cell = name, study, tracker, cell
+        """`prefix`: of the labels of trials. See `train_together` for batches."""
+        self.name, self.study, self.tracker = name, study, tracker
         self.experiment, self.total, self.deadline = experiment or name, study.possible_trials(total), deadline
-        self.tags, self.prefix, self.batch_of = dict(tags or {}), prefix, batch_of
         self.search = Search(study, name)
-        self.pending: dict[str, PendingTrial] = {}
-        """Trials that were asked for and have not ended, by label."""
+        self.siblings: Sequence[StudyPlan] = [self]
+        """The plans whose runs may train together with this one's."""
+        self.runs = TrialRuns(
+            study=study,
+            tracker=tracker,
+            name=name,
+            experiment=self.experiment,
+            cell=cell,
+            tags=tags or {},
+            prefix=prefix,
+            batches=TrialBatches([self.search], range(0), ""),
+        )
+        self.training: dict[int, TrialInTraining] = {}
+        """Trials that were asked for and have not ended."""
         self.resumed: list[PlannedRun] = []
         self.missing: list[int] = []
         """Trials that somebody deleted. They are asked for again, and come out the same."""
-        self._blocked: list[tuple[Row, dict[str, Any]]] = []
-        """Interrupted trials whose history lacks a missing one, with their chosen values."""
-        self.values: dict[int, float] = {}
-        """The metric of each finished trial."""
-        self.counts: dict[str, int] = {}
-        """Ended trials by state."""
+        self._blocked: list[RecordedTrial] = []
+        """Interrupted trials whose history lacks a missing one."""
+        self.results = TrialResults(study.direction)
         self.configs: dict[int, RunConfig] = {}
         self.changed = Counter[str]()
         """How recorded trials were trained differently from now, and how many."""
@@ -69,44 +79,39 @@ class StudyPlan:
         self._ahead: set[int] = set()
         """Trials that were taken before their turn, with an earlier one of their batch."""
 
+    def train_together(self, batches: TrialBatches, siblings: Sequence[StudyPlan], index: int) -> None:
+        """Let runs train in these batches. `siblings` are the plans of its searches, this one at `index`."""
+        self.siblings, self.runs.batches, self.runs.index = siblings, batches, index
+
     def open(self, parent: str, rows: list[Row]) -> None:
         """Take over the study's run and its recorded trials, `rows` by number."""
-        self.parent = parent
-        self.spaces = SpaceStore(self.tracker, parent)
-        waiting: dict[int, FrozenTrial] = {}
-        for row in rows:
-            self.configs[row.trial] = recorded_config(self.tracker, row)
-            space = self._space_of(row)
-            chosen = {name: KnobRange.of(name, shape).parse(row.params[name]) for name, shape in space.items()}
-            if row.ended:
-                state = STATES[row.state]
-                curve = dict(self.tracker.curve(row.id, self.study.metric))
-                value = row.metrics.get(Metric.BEST + self.study.metric)
-                self._count(row.trial, row.state, value)
-                attributes = noted_from_json(row.tags.get(Tag.NOTED, ""))
-                self.search.history[row.trial] = finished_trial(
-                    TrialState[state.optuna], value, chosen, space, attributes, state.trainable, curve
-                )
-                self._complete_end(row)
-            else:
-                waiting[row.trial] = create_trial(state=TrialState.WAITING, params=chosen, distributions=space)
-                self._blocked.append((row, chosen))
+        self.parent, self.runs.spaces = parent, SpaceStore(self.tracker, parent)
+        every = [read_trial(self.name, self.study, self.tracker, self.runs.spaces, row) for row in rows]
+        for trial in every:
+            self.configs[trial.row.trial] = trial.config
+            if trial.row.ended:
+                self.results.add(trial.row.trial, trial.row.state, trial.value)
+                self.search.history[trial.row.trial] = trial.frozen
+                self.changed.update(trial.changes)
+        left = [trial for trial in every if not trial.row.ended]
         known = {row.trial for row in rows}
         self.next_number = max(known, default=-1) + 1
         self.missing = [number for number in range(self.next_number) if number not in known]
-        ready = [one for one in self._blocked if self.search.knows_enough(one[0].trial)]
-        self._blocked = [one for one in self._blocked if one not in ready]
-        self.resumed = [self._resume(*one) for one in ready]
         self.mirror = OptunaMirror(self.tracker.places, self.name, self.study)
+        waiting = {trial.row.trial: trial.frozen for trial in left}
         self.mirror.sync(self.search.history, waiting, {row.trial: _origin(row.id, row.state) for row in rows})
+        ready = [trial for trial in left if self._knows(trial.row.trial)]
+        self._blocked = [trial for trial in left if trial not in ready]
+        self.resumed = [run for trial in ready for run in self._resume(trial)]
         self.opened = True
 
     @property
     def done(self) -> bool:
-        """True if no further trial will be asked for."""
+        """True if no further run will come."""
         late = self.deadline is not None and time.monotonic() > self.deadline
         left = bool(self.missing or self._blocked) or self.next_number < self.total
-        return not self.resumed and (late or not left)
+        open_trials = any(trial.waiting_replicates for trial in self.training.values())
+        return not self.resumed and not open_trials and (late or not left)
 
     @property
     def left(self) -> int:
@@ -122,137 +127,157 @@ class StudyPlan:
     @property
     def headline(self) -> str:
         """The best trial so far."""
-        if not self.values:
+        if not self.results.values:
             return ""
-        number = self.best_number()
-        return f"best {self.study.metric} {metric_text(self.values[number])} ({trial_label(number)})"
-
-    def ranked(self, among: int | None = None) -> list[int]:
-        """Return the finished trials, the best first; only the first `among` trials if given."""
-        values = {n: value for n, value in self.values.items() if among is None or n < among}
-        return rank_trials(values, self.study.direction)
-
-    def best_number(self, among: int | None = None) -> int:
-        """Return the best finished trial; of the first `among` trials if given."""
-        return self.ranked(among)[0]
+        number = self.results.best_number()
+        return f"best {self.study.metric} {metric_text(self.results.values[number])} ({trial_label(number)})"
 
     def budget(self, total: int) -> int:
         """Return how many of the first `total` trials have ended: the ones that the search could choose from."""
         return sum(number < total for number in self.search.history)
 
     def next(self) -> list[PlannedRun]:
-        """Return an interrupted trial, a missing one, or the next one, if its history is complete."""
+        """Return the next run with the others of its batch, if its history is complete."""
+        while not self.resumed and not self.done and self._blocked and self._knows(self._blocked[0].row.trial):
+            self.resumed = self._resume(self._blocked.pop(0))
         if self.resumed:
-            return [self.resumed.pop(0)]
+            group = group_batches(self.resumed)[0]
+            self.resumed = [run for run in self.resumed if run not in group]
+            return group
+        first = self._next_new()
+        if not first:
+            return []
+        members = self.runs.members(self.training[trial_number(first[0])], replicate_number(first[0]))
+        return first + [
+            run for other in members for run in self.siblings[other.search].take(other.number, other.replicate)
+        ]
+
+    def _next_new(self) -> list[PlannedRun]:
+        """Return a replicate of a trial that has begun, a missing trial, or the next one."""
+        for number, trial in self.training.items():
+            if (replicate := trial.next_replicate()) is not None:
+                return self.take(number, replicate)
         if self.done:
             return []
-        if self._blocked and self.search.knows_enough(self._blocked[0][0].trial):
-            return [self._resume(*self._blocked.pop(0))]
-        if self.missing and self.search.knows_enough(self.missing[0]):
+        if self.missing and self._knows(self.missing[0]):
             return self.take(self.missing[0])
-        if self.next_number >= self.total or not self.search.knows_enough(self.next_number):
+        if self.next_number >= self.total or not self._knows(self.next_number):
             return []
         return self.take(self.next_number)
 
-    def take(self, number: int) -> list[PlannedRun]:
-        """Return a trial, also before its turn; nothing if it was taken already."""
-        if number in self.missing:
-            self.missing.remove(number)
-        elif number < self.next_number or number in self._ahead:
+    def take(self, number: int, replicate: int = 0) -> list[PlannedRun]:
+        """Return a run of a trial, also before its turn; nothing if it was taken already."""
+        if number not in self.training:
+            if number in self.missing:
+                self.missing.remove(number)
+            elif number < self.next_number or number in self._ahead or number >= self.total:
+                return []
+            else:
+                self._ahead.add(number)
+            while self.next_number in self._ahead:
+                self._ahead.remove(self.next_number)
+                self.next_number += 1
+            self._begin(self._ask(number))
+        trial = self.training[number]
+        if replicate in trial.handed:
             return []
-        else:
-            self._ahead.add(number)
-        while self.next_number in self._ahead:
-            self._ahead.remove(self.next_number)
-            self.next_number += 1
-        return [self._planned(self._ask(number))]
+        trial.handed.add(replicate)
+        return [self.runs.run_of(trial, replicate)]
 
     def started(self, planned: PlannedRun) -> None:
         """Mark the trial as RUNNING in Optuna's store."""
-        self.mirror.started(self.pending[planned.label])
+        trial = self.training[trial_number(planned)]
+        if not trial.started:
+            trial.started = True
+            self.mirror.started(trial.asked)
 
     def end_tags(self, planned: PlannedRun) -> dict[str, str]:
         """Return what sampler and pruner noted on the trial; later trials need it."""
-        noted = self.pending[planned.label].noted_to_json()
-        return {Tag.NOTED: noted} if noted else {}
+        return {} if planned.kind == Kind.REPLICATE else _noted(self.training[trial_number(planned)])
 
     def ended(self, planned: PlannedRun, run: str, state: str, outcome: Outcome) -> None:
-        """Add the trial to the history, then to Optuna's store."""
-        trial = self.pending.pop(planned.label)
-        ends = STATES[state]
-        value = outcome.summary.get(Metric.BEST + self.study.metric) if ends.finished else None
-        frozen = trial.ended(TrialState[ends.optuna], value, trained=ends.trainable)
-        self.search.history[trial.number] = frozen
-        self._count(trial.number, state, value)
-        self.mirror.ended(trial.number, frozen, _origin(run, state))
+        """Note the end of a run. If it was the last of its trial, add that to the history and to Optuna's store."""
+        trial = self.training[trial_number(planned)]
+        value = outcome.summary.get(Metric.BEST + self.study.metric) if STATES[state].finished else None
+        if planned.kind != Kind.REPLICATE:
+            self._end(trial, run, state, value)
+            return
+        trial.note_end(replicate_number(planned), ReplicateEnd(run, state, value, outcome.message))
+        if trial.is_over:
+            self._end_replicated(trial)
 
     def interrupted(self, planned: PlannedRun) -> None:
         """Mark the trial as WAITING in Optuna's store."""
-        self.mirror.waits(self.pending[planned.label].number)
+        self.mirror.waits(trial_number(planned))
 
-    def _space_of(self, row: Row) -> Distributions:
-        """Return the space of a recorded trial. If its artifact is gone, walk the space with the trial's knobs."""
-        found = self.spaces.find(row)
-        if found is not None:
-            return found
-        probe = SpaceProbe(self.configs[row.trial].knobs())
-        self.study.space(probe, self.study.baseline)
-        if self.spaces.key(probe.seen) != row.tags[Tag.SPACE]:
-            raise BadInputError(f"the space of {self.name} does not fit its recorded trial {row.trial}")
-        return probe.seen
+    def close(self) -> None:
+        """Leave trials whose replicates have not all ended to be continued later."""
+        for trial in self.training.values():
+            if trial.row:
+                status = STATES[StateName.INTERRUPTED].mlflow
+                self.tracker.end(trial.row, status, {Tag.STATE: StateName.INTERRUPTED})
+            if trial.row and trial.started:
+                self.mirror.waits(trial.asked.number)
 
-    def _complete_end(self, row: Row) -> None:
-        """Complete the end of a recorded trial whose driver died there."""
-        if row.status == "RUNNING":
-            self.tracker.end(row.id, STATES[row.state].mlflow, {})
-        shutil.rmtree(self.tracker.places.scratch / row.id, ignore_errors=True)
-        self.changed.update(changes_since(row, self.configs[row.trial], self.tracker))
+    def _knows(self, number: int) -> bool:
+        return self.search.knows_enough(number)
 
-    def _label(self, number: int) -> str:
-        return self.prefix + trial_label(number)
+    def _end_replicated(self, trial: TrialInTraining) -> None:
+        """Write the means over a trial's replicates to its run, and end it."""
+        state = end_trial(self.tracker, trial, self.study.metric, _noted(trial))
+        value = self.tracker.get(trial.row).metrics.get(Metric.BEST + self.study.metric)
+        self._end(trial, trial.row, state, value)
 
-    def _count(self, number: int, state: str, value: float | None) -> None:
-        self.counts[state] = self.counts.get(state, 0) + 1
-        if STATES[state].finished and value is not None:
-            self.values[number] = value
+    def _end(self, trial: TrialInTraining, run: str, state: str, value: float | None) -> None:
+        number, ends = trial.asked.number, STATES[state]
+        del self.training[number]
+        frozen = trial.asked.ended(TrialState[ends.optuna], value, trained=ends.trainable)
+        self.search.history[number] = frozen
+        self.results.add(number, state, value)
+        self.mirror.ended(number, frozen, _origin(run, state))
 
     def _ask(self, number: int, values: dict[str, Any] | None = None) -> PendingTrial:
         try:
-            asked = self.search.ask(number, values)
+            return self.search.ask(number, values)
         except ValueError as error:
             if values is None:  # the space raises for this draw
                 raise user_error(error, f"the space of {self.name} raises at trial {number}") from error
             raise BadInputError(f"the space of {self.name} does not fit its recorded trials: {error}") from None
-        self.pending[self._label(number)] = asked
-        return asked
 
-    def _planned(self, asked: PendingTrial) -> PlannedRun:
+    def _begin(self, asked: PendingTrial, row: str = "") -> TrialInTraining:
         self.configs[asked.number] = asked.config
-        values: dict[str, Value] = dict(asked.trial.params)
-        return PlannedRun(
-            kind=Kind.TRIAL,
-            label=self._label(asked.number),
-            name=trial_name(self._label(asked.number), values),
-            config=asked.config,
-            tags={
-                Tag.STUDY: self.name,
-                Tag.TRIAL: str(asked.number),
-                Tag.SPACE: self.spaces.key(asked.trial.distributions),
-                MlflowTag.PARENT: self.parent,
-                **self.tags,
-            },
-            metric=self.study.metric,
-            should_continue=asked.report,
-            prunes=self.study.pruner != "none",
-            batch=self.batch_of(asked.number),
-            cell=self.cell,
-        )
+        self.training[asked.number] = trial = self.runs.begin(asked, row)
+        return trial
 
-    def _resume(self, row: Row, values: dict[str, Any]) -> PlannedRun:
-        asked = self._ask(row.trial, values)
-        if asked.config != self.configs[row.trial]:
+    def _resume(self, recorded: RecordedTrial) -> list[PlannedRun]:
+        """Take up an interrupted trial. Return its runs that continue; end it if all have ended."""
+        row = recorded.row
+        asked = self._ask(row.trial, recorded.chosen)
+        if asked.config != recorded.config:
             raise BadInputError(f"{self.name} has changed: trial {row.trial} would now train another config")
-        return continued(self._planned(asked), row, self.tracker)
+        trial = self._begin(asked, row.id if row.replicated else "")
+        if not row.replicated:
+            trial.handed.add(0)
+            return [continued(self.runs.run_of(trial, 0), row, self.tracker)]
+        self.tracker.reopen(row.id, {Tag.STATE: StateName.RUNNING})
+        resumed = []
+        for found in recorded_replicates(self.tracker, row):
+            trial.handed.add(found.replicate)
+            if can_continue(found):
+                resumed.append(continued(self.runs.run_of(trial, found.replicate), found, self.tracker))
+            else:
+                value = found.metrics.get(Metric.BEST + self.study.metric) if found.finished else None
+                end = ReplicateEnd(found.id, found.state, value, found.tags.get(Tag.MESSAGE, ""))
+                trial.note_end(found.replicate, end)
+        if trial.is_over:
+            self.mirror.started(asked)
+            self._end_replicated(trial)
+        return resumed
+
+
+def _noted(trial: TrialInTraining) -> dict[str, str]:
+    noted = trial.asked.noted_to_json()
+    return {Tag.NOTED: noted} if noted else {}
 
 
 def _origin(run: str, state: str) -> dict[str, str]:

@@ -69,6 +69,16 @@ class Row:
         return int(self.tags[Tag.TRIAL])
 
     @property
+    def replicate(self) -> int:
+        """The number of a replicate within its trial."""
+        return int(self.tags[Tag.REPLICATE])
+
+    @property
+    def replicated(self) -> bool:
+        """True for a trial that trains nothing itself: its replicates are the runs below it."""
+        return Tag.REPLICATES in self.tags
+
+    @property
     def repetition(self) -> int:
         """The repetition of an ablation that a trial or a fresh seed belongs to."""
         return int(self.tags.get(Tag.REPETITION, "0"))

@@ -44,9 +44,10 @@ def tuning_blocks(ablation: RecordedAblation, ledger: Ledger, figures: Mapping[s
     again = (
         "" if definition.unit == "seed" else f"{definition.repetitions} times, each with draws and seeds of its own, "
     )
+    tuning_seeds = f", each with {definition.tuning_seeds} seeds" if definition.tuning_seeds > 1 else ""
     budget = (
-        f"{again}{definition.trials} trials of {_steps(ablation)} steps, then {definition.seeds} fresh seeds with the "
-        "best of them"
+        f"{again}{definition.trials} trials of {_steps(ablation)} steps{tuning_seeds}, then {definition.seeds} fresh "
+        "seeds with the best of them"
     )
     blocks: list[Block] = [
         Paragraph([f"Tuned anew in every cell{except_for}: ", *ranges, f". Budget of every cell: {budget}."]),

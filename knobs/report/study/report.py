@@ -25,10 +25,12 @@ from knobs.report.formats.document import Block, Code, Document, Paragraph, Part
 from knobs.report.receipts import Ledger
 from knobs.report.study.review import study_findings
 from knobs.report.study.sections import (
+    FRESH,
     LISTED,
     best_table,
     curve_blocks,
     fixed_blocks,
+    fresh_blocks,
     importance_blocks,
     receipt_blocks,
     reproduce_blocks,
@@ -52,7 +54,9 @@ def study_report(study: RecordedStudy) -> Report:
     ledger.add_group(ALL, study.trials, "receipts")
     ledger.add_group(FINISHED, study.finished, "receipts")
     for trial in study.ranked[:LISTED]:
-        ledger.add_group(trial_group(trial), [trial], f"receipt-{trial.key}")
+        runs = [trial, *study.replicates.get(trial.row.trial, [])]
+        ledger.add_group(trial_group(trial), runs, f"receipt-{trial.key}")
+    ledger.add_group(FRESH, study.fresh_seeds, "receipts")
     shares = _importances(study)
     findings = study_findings(study, ledger)
     top = _top_knobs(study, shares)
@@ -62,6 +66,7 @@ def study_report(study: RecordedStudy) -> Report:
     history = picture("history", f"{metric} of every trial", "The trials in the order in which they were proposed.")
     sections = [
         Section("What it found", result_blocks(study, findings, ledger)),
+        *([Section("The winner on fresh seeds", fresh_blocks(study, ledger))] if study.confirmations else []),
         Section("How the search went", [history]),
         Section(f"The best trials: {metric}", [table, files_note("has every trial in full precision")]),
         Section("Learning curves", curve_blocks(figures)),

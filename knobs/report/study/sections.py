@@ -37,6 +37,10 @@ LISTED = 10
 """The best trials that are listed."""
 
 
+FRESH = "fresh seeds of the winner"
+"""Group of the ledger."""
+
+
 def trial_group(trial: RecordedRun) -> str:
     """Return the name of the ledger's group of one trial."""
     return f"trial {trial.key}"
@@ -77,12 +81,14 @@ def best_table(study: RecordedStudy, ledger: Ledger) -> Table:
     best = study.ranked[:LISTED]
     knobs = [name for name in study.space if any(name in trial.chosen for trial in best)]
     rows: list[Sequence[Parts]] = []
+    replicated = any(trial.row.replicated for trial in best)
     for trial in best:
         value, group, key = trial.value(study.metric) or 0.0, trial_group(trial), f"trial/{trial.key}"
         step = trial.row.metrics.get(Metric.BEST_STEP, 0.0)
         cells: list[Parts] = [
             [Link(trial.key, f"#receipt-{trial.key}")],
             [ledger.number(f"{key}/value", value, group, study.metric, metric_text(value))],
+            *([_error_parts(study, trial, ledger)] if replicated else []),
             [ledger.number(f"{key}/step", step, group, "step of the chosen checkpoint")],
         ]
         for name in knobs:
@@ -93,8 +99,55 @@ def best_table(study: RecordedStudy, ledger: Ledger) -> Table:
                 text = knob_text(float(chosen))
                 cells.append([ledger.number(f"{key}/{name}", float(chosen), group, f"{name} of the trial", text)])
         rows.append(cells)
-    words = {3 + i for i, name in enumerate(knobs) if study.space[name].choices}
-    return Table(["trial", metric_label(study.metric), "at step", *knobs], rows, left=frozenset({0} | words))
+    errors = ["standard error"] * replicated
+    words = {3 + replicated + i for i, name in enumerate(knobs) if study.space[name].choices}
+    titles = ["trial", metric_label(study.metric), *errors, "at step", *knobs]
+    return Table(titles, rows, left=frozenset({0} | words))
+
+
+def _error_parts(study: RecordedStudy, trial: RecordedRun, ledger: Ledger) -> Parts:
+    error = study.error(trial)
+    if error is None:
+        return ["-"]
+    how = f"standard error of {study.metric} over the trial's replicates"
+    return [ledger.number(f"trial/{trial.key}/error", error, trial_group(trial), how, metric_text(error))]
+
+
+def fresh_blocks(study: RecordedStudy, ledger: Ledger) -> list[Block]:
+    """Return the means over the winner's fresh seeds, beside the search's own value."""
+    found, best = study.confirmations, study.ranked[0]
+    count = ledger.number("fresh/seeds", len(found[0].values), FRESH, "fresh seeds that finished")
+    rows: list[Sequence[Parts]] = []
+    for one in found:
+        key, name = f"fresh/{one.metric}", metric_label(one.metric)
+        cells: list[Parts] = [[name], ["-"], ["-"], ["-"], ["-"], ["-"]]
+        if one.mean is None:
+            value = one.values[0]
+            cells[1] = [ledger.number(f"{key}/mean", value, FRESH, one.metric, metric_text(value))]
+        else:
+            shown = {
+                "mean": float(one.mean.value), "low": float(one.mean.low), "high": float(one.mean.high),
+                "sd": float(one.mean.se) * len(one.values) ** 0.5,
+            }  # fmt: skip
+            numbers = {
+                part: ledger.number(f"{key}/{part}", value, FRESH, f"{part} of {one.metric}", metric_text(value))
+                for part, value in shown.items()
+            }
+            cells[1:4] = [[numbers["mean"]], ["[", numbers["low"], ", ", numbers["high"], "]"], [numbers["sd"]]]
+        if one.searched is not None:
+            value = one.searched
+            cells[4] = [ledger.number(f"{key}/searched", value, trial_group(best), one.metric, metric_text(value))]
+        if one.better_by is not None:
+            how = f"{one.metric} of the search less the mean of the fresh seeds, in their standard deviations"
+            text = f"{one.better_by:+.1f}"
+            cells[5] = [ledger.number(f"{key}/better_by", one.better_by, FRESH, how, text)]
+        rows.append(cells)
+    titles = ["metric", "mean", "95% interval", "sd, seeds", "in the search", "better by (sd)"]
+    about: Parts = [
+        f"{best.key} trained again with ", count, " seeds that the search did not have. The search's own value is the "
+        "best of many, so luck favours it: the last column says by how much.",
+    ]  # fmt: skip
+    return [Paragraph(about), Table(titles, rows)]
 
 
 def curve_blocks(figures: Mapping[str, object]) -> list[Block]:
@@ -159,6 +212,12 @@ def fixed_blocks(study: RecordedStudy) -> list[Block]:
         f"Sampler {definition.sampler}, pruner {definition.pruner}, seed {definition.seed}; {sees}; towards the "
         f"{'highest' if study.direction == 'maximize' else 'lowest'} {study.metric}."
     )
+    made = definition.replicates
+    per_trial = made["seeds"] * max(1, len(made["values"]))
+    if per_trial > 1:
+        over = f" and the values of {made['knob']}: {', '.join(map(str, made['values']))}" if made["knob"] else ""
+        seeds = f"{made['seeds']} seed{'s' * (made['seeds'] > 1)}"
+        search += f" A trial's value is the mean over {per_trial} replicates: {seeds}{over}."
     return [
         Table(["knob", "space", "baseline"], rows, left=frozenset({0, 1, 2})),
         Paragraph([search]),
@@ -170,6 +229,7 @@ def reproduce_blocks(study: RecordedStudy) -> list[Block]:
     """Return the commands that run it again, and what they compare."""
     name, made = shlex.quote(study.name), study.definition
     flags = f"--trials {made.trials} --sampler {made.sampler} --pruner {made.pruner} --seed {made.seed}"
+    flags += f" --confirm {len(study.fresh_seeds)}" if study.fresh_seeds else ""
     lines = [f"knobs study {name} {flags}", f"knobs report {name} --against DIR"]
     lines += [f"knobs reproduce --cell {trial.key} --report DIR" for trial in study.ranked[:1]]
     lines.append("knobs reproduce RUN_ID")
@@ -201,7 +261,9 @@ def trial_data(study: RecordedStudy) -> DataTable:
     for trial in study.trials:
         state = StateName.FINISHED if trial.finished else trial.state
         step = trial.row.metrics.get(Metric.BEST_STEP)
+        errors = [study.error(trial)] if study.replicates else []
         cells = [knob_text(v) if isinstance(v := trial.chosen.get(k), list | tuple) else v for k in knobs]
         steps = None if step is None else int(step)
-        rows.append([trial.key, state, trial.value(study.metric), steps, *cells, trial.tag(Tag.DIGEST)])
-    return DataTable(["trial", "state", study.metric, "best_step", *knobs, "digest"], rows)
+        rows.append([trial.key, state, trial.value(study.metric), *errors, steps, *cells, trial.tag(Tag.DIGEST)])
+    error = ["standard_error"] if study.replicates else []
+    return DataTable(["trial", "state", study.metric, *error, "best_step", *knobs, "digest"], rows)

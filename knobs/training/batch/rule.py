@@ -40,7 +40,8 @@ def batch_key(config: RunConfig, device: str) -> str:
     It is empty if the run trains faster alone, or can only train alone.
     """
     spec, training = config.data.spec(), config.training
-    if training.precision == "bf16-mixed" or training.cuda_graph or spec.shard:  # shards: each order needs its own
+    alone = training.precision == "bf16-mixed" or training.cuda_graph or training.init_from is not None
+    if alone or spec.shard:  # shards: each order needs its own
         return ""
     if not device_kind(device).stacks_runs:
         return ""

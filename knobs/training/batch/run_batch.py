@@ -20,6 +20,7 @@ from knobs.config import RunConfig
 from knobs.data.in_memory import RunBatchData
 from knobs.devices import device_kind
 from knobs.training.batch.stacking import member_state, stack_networks
+from knobs.training.combined_optimizer import CombinedOptimizer
 from knobs.training.endings import complete_outcome, conclude_training, outcome_of_error
 from knobs.training.environment import Clock, make_reproducible, warnings_logged
 from knobs.training.learner import Learner
@@ -80,7 +81,7 @@ class RunBatch(Learner):
         self.owners: list[int] = []
         """The member of each group, if members have groups of their own."""
         agree = all((c.optimizer, c.schedule) == (first.optimizer, first.schedule) for c in self.configs)
-        if agree and first.optimizer.elementwise:
+        if agree and first.optimizer.elementwise and first.optimizer.treats_all_alike:
             return first.optimizer.build(named)
         self.views = [list(parameter.detach().unbind(0)) for _, parameter in named]
         names = [name for name, _ in named]
@@ -90,6 +91,9 @@ class RunBatch(Learner):
         ]
         for member, optimizer in enumerate(made):
             self.owners += [member] * len(optimizer.param_groups)
+        if not type(made[0]).__module__.startswith("torch.optim"):  # its step may read more than its groups
+            return CombinedOptimizer(made)
+        for member, optimizer in enumerate(made):
             if member:
                 for group in optimizer.param_groups:
                     made[0].add_param_group(group)
@@ -111,7 +115,7 @@ class RunBatch(Learner):
             super().update_weights()
             return
         for group, member in zip(self.optimizer.param_groups, self.owners, strict=True):
-            group["lr"] = self.rates[member]
+            group["lr"] = self.rates[member] * group.get("lr_scale", 1.0)
         for parameter, views in zip(self.trained, self.views, strict=True):
             if parameter.grad is not None:
                 for view, gradient in zip(views, parameter.grad.unbind(0), strict=True):
