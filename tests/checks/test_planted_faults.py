@@ -79,7 +79,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "a metric that is NaN": Fault("amax(1).mean()", "amax(1)[:0].mean()", "metric sure is nan; its bounds are 0"),
         "a metric beyond its bounds": Fault("(0.0, 1.0)", "(0.0, 0.1)", r"metric sure is 0\.\d+; its bounds are 0"),
         "a metric that raises": Fault("amax(1)", "amx(1)", "did you mean amax"),
-        "metrics that are none": Fault("spec), sure]", "spec), 'sure']", "returns str; return knobs.Metric objects"),
+        "metrics that are none": Fault("spec), sure]", "spec), 'sure']", "returns str; return Metric objects"),
         "metrics without the spec": Fault("def metrics(self, spec)", "def metrics(self)", r"metrics\(\)"),
         "two metrics of a name": Fault('name="sure"', 'name="accuracy"', "returns two metrics named accuracy"),
     },
