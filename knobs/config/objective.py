@@ -133,7 +133,7 @@ class ObjectiveConfig(KindedPart):
         for metric in own:
             if not isinstance(metric, Metric):
                 raise BadInputError(
-                    f"{where} returns {type(metric).__name__}; return Metric objects (from knobs import Metric)"
+                    f"{where} returns {type(metric).__name__}; return Metric objects"
                 )
             if metric.name in found:
                 raise BadInputError(f"{where} returns two metrics named {metric.name}")
