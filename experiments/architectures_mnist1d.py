@@ -26,7 +26,7 @@ def tuned(epochs: int, **knobs: Value) -> dict[str, Value]:
     return {
         "training.max_steps": steps,
         "training.val_every": steps // 10,
-        "training.label_smoothing": 0.1,
+        "objective.label_smoothing": 0.1,
         "schedule.kind": "one_cycle",
         **{name.replace("__", "."): value for name, value in knobs.items()},
     }

@@ -6,15 +6,17 @@ from datamodules.mnist1d import MNIST1D
 from experiments import _telgarsky
 from knobs import Ablation, Beats, Computed, Exceeds, Factor, Match, Quick, RunConfig, Training, Trend
 from models.mlp import MLP
+from objectives.cross_entropy import CrossEntropy
 from optimizers.sgd import SGD
 from schedules.one_cycle import OneCycle
 
 BASELINE = RunConfig(
     model=MLP(depth=1, init="kaiming"),
     data=MNIST1D(batch_size=100),
+    objective=CrossEntropy(label_smoothing=0.1),
     optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-3),
     schedule=OneCycle(),
-    training=Training(max_steps=2400, val_every=240, clip_norm=1.0, label_smoothing=0.1),
+    training=Training(max_steps=2400, val_every=240, clip_norm=1.0),
 )
 
 

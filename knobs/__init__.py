@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from knobs.config import DataSpec as DataSpec
     from knobs.config import Fraction as Fraction
     from knobs.config import GroupedOptimizerConfig as GroupedOptimizerConfig
+    from knobs.config import Metric as Metric
     from knobs.config import ModelConfig as ModelConfig
     from knobs.config import NonNegative as NonNegative
+    from knobs.config import ObjectiveConfig as ObjectiveConfig
     from knobs.config import OptimizerConfig as OptimizerConfig
     from knobs.config import Part as Part
     from knobs.config import Positive as Positive

@@ -1,4 +1,4 @@
-"""Find content by file name: models, data sets, optimizers, schedules, studies, ablations.
+"""Find content by file name: models, data sets, objectives, optimizers, schedules, studies, ablations.
 
 Content lives in the folders named in `FOLDERS`. A project has its own (its root is the nearest folder, from the
 current one upward, that holds `studies/` or `experiments/`), and `knobs` ships some. A project's own file wins over a
@@ -27,6 +27,7 @@ T = TypeVar("T")
 FOLDERS = {
     "models": "model",
     "datamodules": "data set",
+    "objectives": "objective",
     "optimizers": "optimizer",
     "schedules": "schedule",
     "studies": "study",

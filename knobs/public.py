@@ -8,8 +8,9 @@ HOMES = {
         "Matches", "NoDifference", "Quick", "RecordedValues", "Reference", "Trend",
     ),
     "knobs.config": (
-        "Array", "Count", "DataConfig", "DataSpec", "Fraction", "GroupedOptimizerConfig", "ModelConfig",
-        "NonNegative", "OptimizerConfig", "Part", "Positive", "RunConfig", "ScheduleConfig", "Split", "Splits",
+        "Array", "Count", "DataConfig", "DataSpec", "Fraction", "GroupedOptimizerConfig", "Metric", "ModelConfig",
+        "NonNegative", "ObjectiveConfig", "OptimizerConfig", "Part", "Positive", "RunConfig", "ScheduleConfig",
+        "Split", "Splits",
         "Training", "Value", "part",
     ),
     "knobs.data": ("on_disk",),

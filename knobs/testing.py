@@ -19,6 +19,7 @@ from knobs.checks.ablations import check_ablation, check_cells_build, check_deri
 from knobs.checks.check import Check, FailedCheckError
 from knobs.checks.data_sets import check_loads_twice, check_spec, loaded_splits
 from knobs.checks.models import check_fits_one_batch, check_gradients, check_outputs
+from knobs.checks.objectives import check_loss, check_metrics
 from knobs.checks.optimizers import check_optimizer
 from knobs.checks.project import project_checks
 from knobs.checks.schedules import check_schedule
@@ -35,6 +36,8 @@ __all__ = [
     "check_fits_one_batch",
     "check_gradients",
     "check_loads_twice",
+    "check_loss",
+    "check_metrics",
     "check_optimizer",
     "check_outputs",
     "check_schedule",

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 from knobs import RunConfig
-from knobs.config import monitored
 from knobs.launch.pools.messages import (
     FromWorker,
     Lost,
@@ -48,7 +47,7 @@ def value_of(config: RunConfig, step: int) -> float:
 def train_in_memory(job: TrainJob) -> Training:
     """Send a training's messages. If the pruner stops it, it ends as pruned."""
     config = RunConfig.from_json(job.config)
-    metric = monitored(config.data.spec(), config.training.monitor)
+    metric = config.monitored.name
     every = config.training.val_every or config.training.max_steps
     steps = range(every, config.training.max_steps + 1, every)
     for step in steps:

@@ -18,7 +18,7 @@ KNOBS = Path(sys.executable).with_name("knobs")
 LIBRARIES = ["torch", "pydantic", "optuna", "mlflow", "sqlalchemy", "alembic", "rich.live", "matplotlib.figure"]
 LIBRARIES += ["matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "scipy.stats", "jinja2"]
 LIBRARIES += ["pytorch_lightning"]
-OURS = ("knobs", "models", "datamodules", "optimizers", "schedules", "studies", "experiments")
+OURS = ("knobs", "models", "datamodules", "objectives", "optimizers", "schedules", "studies", "experiments")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def space(trial, baseline):
     return baseline.with_knobs({{
         "optimizer.lr": trial.suggest_float("optimizer.lr", 1e-4, 1e-2, log=True),
         "optimizer.weight_decay": trial.suggest_float("optimizer.weight_decay", 1e-4, 1e-1, log=True),
-        "training.label_smoothing": trial.suggest_float("training.label_smoothing", 0.0, 0.2),
+        "objective.label_smoothing": trial.suggest_float("objective.label_smoothing", 0.0, 0.2),
         "model.activation": trial.suggest_categorical("model.activation", ["relu", "tanh"]),
         "schedule.kind": trial.suggest_categorical("schedule.kind", ["constant", "cosine", "one_cycle"]),
     }})

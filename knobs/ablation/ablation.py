@@ -15,10 +15,10 @@ from typing import Literal
 
 from optuna.trial import BaseTrial
 
-from knobs.ablation.claims import Beats, BeatsAtEveryBudget, Claim, Exceeds
+from knobs.ablation.claims import BeatsAtEveryBudget, Claim
 from knobs.ablation.factors import Cell, Derived, Factor, Quick, Reference
 from knobs.ablation.matching import Match, match_config
-from knobs.ablation.names import check_metric
+from knobs.ablation.metrics import directed_claims
 from knobs.config import RunConfig, Value
 from knobs.errors import BadInputError, nearest
 from knobs.search import Direction, Replicates, Space, SpaceProbe, Study, check_goal, check_pruner
@@ -92,10 +92,9 @@ class Ablation:
                 if unknown := [k for k in changes if k not in knobs and not _of_new_kind(k, changes)]:
                     hint = nearest(unknown[0], knobs)
                     raise BadInputError(f"level {level} of factor {factor.name}: {unknown[0]} is no knob{hint}")
-        check_goal(self.metric, self.direction, self.baseline.data.spec())
+        check_goal(self.metric, self.direction, self.baseline)
         self._check_size()
         check_pruner(self.pruner, self.tuning_seeds)
-        self._check_metrics()
         cells = self.cells()
         for cell in cells:
             self._check_tuned(cell)
@@ -103,6 +102,7 @@ class Ablation:
             raise BadInputError("two cells have the same name: the levels' names, joined by blanks, must differ")
         for claim in self.claims:
             claim.check({factor.name: list(factor.levels) for factor in self.factors})
+        object.__setattr__(self, "claims", directed_claims(self, cells))
 
     def _check_size(self) -> None:
         """Raise `BadInputError` if repetitions, trials, seeds or looks do not fit each other."""
@@ -128,38 +128,6 @@ class Ablation:
             changes = set(factor.levels[cell.levels[factor.name]])
             if changes and changes <= tuned:
                 raise BadInputError(f"{min(changes)} is a factor and a nuisance knob; it can only be one of the two")
-
-    def _check_metrics(self) -> None:
-        """Check that runs record what is shown and claimed, and give claims the better direction of derived numbers."""
-        known = {derived.metric: derived for derived in self.derived}
-        named = [("shown", self.shown), *((f"claim {claim.text!r}", claim.metric) for claim in self.claims)]
-        named += [(f"reference {reference.name!r}", reference.metric) for reference in self.references]
-        for what, metric in named:
-            if metric:
-                check_metric(what, metric, self.baseline.data.spec(), known)
-        for claim in self.claims:
-            if isinstance(claim, BeatsAtEveryBudget):
-                self._check_budgets(claim)
-        falling = {name for name, derived in known.items() if derived.lower_is_better}
-        claims = tuple(
-            replace(c, direction="minimize") if isinstance(c, Beats | Exceeds) and c.metric in falling else c
-            for c in (
-                replace(c, to_trials=self.trials) if isinstance(c, BeatsAtEveryBudget) and not c.to_trials else c
-                for c in self.claims
-            )
-        )
-        object.__setattr__(self, "claims", claims)
-
-    def _check_budgets(self, claim: BeatsAtEveryBudget) -> None:
-        """Raise `BadInputError` if tuning cannot show what a claim about numbers of trials is about."""
-        what = f"claim {claim.text!r}"
-        if claim.metric != self.metric:
-            raise BadInputError(f"{what} is about tuning, whose metric is {self.metric}, not {claim.metric}")
-        if self.repetitions < 2:
-            raise BadInputError(f"{what} needs repetitions of the tuning; this ablation has one")
-        if not 1 <= claim.from_trials <= (claim.to_trials or self.trials) <= self.trials:
-            last = claim.to_trials or self.trials
-            raise BadInputError(f"{what}: trials {claim.from_trials} to {last}, of {self.trials} in a repetition")
 
     @property
     def reported(self) -> str:

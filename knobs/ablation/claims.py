@@ -21,7 +21,7 @@ from knobs.ablation.cell_values import (
     paired_values,
     select_cells,
 )
-from knobs.config import LOWER_IS_BETTER
+from knobs.config import usual_direction
 from knobs.errors import BadInputError, nearest
 
 BEST_OF = "tuning/best_of_"
@@ -121,7 +121,7 @@ class Beats(_Claim):
     better: Levels
     worse: Levels
     direction: Literal["maximize", "minimize"] | None = None
-    """The better direction of the metric. If None: `minimize` for losses and errors, else `maximize`."""
+    """The better direction of the metric. If None: the metric's own, as the objective says."""
 
     def selections(self) -> list[Levels]:
         """Return the two sides."""
@@ -131,7 +131,7 @@ class Beats(_Claim):
         """Return the paired test of better - worse."""
         first, second = self.selections()
         a, b, caveat = paired_values(first, second, values, factors)
-        return stats.beats(a, b, direction=self.direction or better_direction(self.metric)), caveat
+        return stats.beats(a, b, direction=self.direction or usual_direction(self.metric)), caveat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,13 +242,13 @@ class Exceeds(NumberClaim):
     """The metric in these cells is better than a published or computed value."""
 
     direction: Literal["maximize", "minimize"] | None = None
-    """The better direction of the metric. If None: `minimize` for losses and errors, else `maximize`."""
+    """The better direction of the metric. If None: the metric's own, as the objective says."""
 
     def test(self, values: Values, factors: Mapping[str, list[str]]) -> tuple[stats.ClaimTest, str]:
         """Return the test of the seeds' mean less the value."""
         del factors
         table, caveat = cell_table(values, self.where)
-        return stats.exceeds(table, self.number, direction=self.direction or better_direction(self.metric)), caveat
+        return stats.exceeds(table, self.number, direction=self.direction or usual_direction(self.metric)), caveat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,8 +277,3 @@ class Computed(NumberClaim):
     def verdict(self) -> stats.Verdict:
         """The verdict, from the number alone."""
         return "supported" if abs(self.number - self.expected) <= self.within else "contradicted"
-
-
-def better_direction(metric: str) -> Literal["maximize", "minimize"]:
-    """Return the better direction of a metric by its name."""
-    return "minimize" if metric.rpartition("/")[2] in LOWER_IS_BETTER else "maximize"

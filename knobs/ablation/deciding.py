@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from knobs.ablation.ablation import Ablation
 from knobs.ablation.cell_values import Levels, UndecidableError, Values, is_selected
-from knobs.ablation.claims import Beats, Claim, Computed, Exceeds, Matches, NoDifference, Trend, better_direction
+from knobs.ablation.claims import Beats, Claim, Computed, Exceeds, Matches, NoDifference, Trend
 from knobs.ablation.verdicts import ClaimVerdict, decide_claims
+from knobs.config import usual_direction
 from knobs.errors import BadInputError
 
 EFFECT = 1e6
@@ -100,7 +101,7 @@ def _invented(claim: Claim, levels: Mapping[str, str], factors: Mapping[str, lis
     """Return mean and standard deviation of the invented values of one cell."""
     match claim:
         case Beats():
-            sign = 1.0 if (claim.direction or better_direction(claim.metric)) == "maximize" else -1.0
+            sign = 1.0 if (claim.direction or usual_direction(claim.metric)) == "maximize" else -1.0
             better: Levels = claim.selections()[0]
             return (sign if is_selected(levels, better) else 0.0), 1 / EFFECT
         case Trend():
@@ -111,6 +112,6 @@ def _invented(claim: Claim, levels: Mapping[str, str], factors: Mapping[str, lis
         case Matches():
             return claim.number, claim.within / EFFECT
         case Exceeds():
-            up = (claim.direction or better_direction(claim.metric)) == "maximize"
+            up = (claim.direction or usual_direction(claim.metric)) == "maximize"
             return claim.number + (1.0 if up else -1.0), 1 / EFFECT
     return 0.0, 1.0

@@ -49,7 +49,7 @@ def network_size(config: RunConfig, what: Literal["parameters", "compute"]) -> i
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    spec = config.data.spec()
+    spec = config.network_spec
     with torch.random.fork_rng(devices=[]):
         network = config.model.build(spec).eval()
     if what == "parameters":

@@ -6,8 +6,9 @@ import posixpath
 import re
 from collections.abc import Collection, Mapping
 
-from knobs.config import METRICS, SPLITS, DataSpec
+from knobs.config import SPLITS, RunConfig
 from knobs.errors import BadInputError, nearest
+from knobs.search import not_recorded
 
 DERIVED = "derived/"
 """Prefix of the names of derived numbers."""
@@ -35,18 +36,18 @@ def check_text(what: str, name: object) -> None:
         raise BadInputError(f"{what} {name!r}: a name is text; write {str(name) or 'a word'!r}")
 
 
-def check_metric(what: str, metric: str, spec: DataSpec, derived: Collection[str]) -> None:
-    """Raise `BadInputError` if no run of this task records the metric, and it is none of the `derived` names.
+def check_metric(what: str, metric: str, config: RunConfig, derived: Collection[str]) -> None:
+    """Raise `BadInputError` if a run of `config` does not record the metric, and it is none of the `derived` names.
 
     Extra test splits are known only when the data are loaded, so any is accepted in `test/<split>/<metric>`.
     """
     if metric.startswith(DERIVED) and metric not in derived:
         raise BadInputError(f"{what}: {metric} is not derived here{nearest(metric, derived)}")
-    names = ("loss", *METRICS[spec.task])
+    names = list(config.metrics)
     recorded = [f"{split}/{name}" for split in SPLITS for name in names]
     extra = len(parts := metric.split("/")) == 3 and parts[0] == "test" and parts[1] and parts[2] in names
     if metric not in recorded and metric not in derived and not extra:
-        raise BadInputError(f"{what}: no run records {metric!r}{nearest(metric, [*recorded, *derived])}")
+        raise BadInputError(f"{what}: {metric!r} is {not_recorded(metric, [*recorded, *derived], config)}")
 
 
 def check_levels(factor: str, levels: Mapping[str, Mapping[str, object]]) -> None:

@@ -9,7 +9,7 @@ from knobs.ablation import Ablation, RecordedValues
 from knobs.ablation.deciding import check_decidable
 from knobs.checks.check import FailedCheckError
 from knobs.checks.data_sets import loaded_splits
-from knobs.config import BOUNDS, LOWER_IS_BETTER, METRICS, SPLITS, RunConfig
+from knobs.config import SPLITS, Metric, RunConfig
 from knobs.errors import BadInputError, nearest
 from knobs.search import DRAWS, check_space
 from knobs.user_code import line_of, user_error
@@ -76,7 +76,7 @@ def check_cells_build(ablation: Ablation) -> str:
     for cell in cells:
         try:
             with torch.random.fork_rng(devices=[]):
-                build_network_of(cell.config.model, cell.config.data.spec())
+                build_network_of(cell.config.model, cell.config.network_spec)
         except BadInputError as error:
             raise FailedCheckError(f"cell {cell.name}: {error}") from error
     return f"{len(cells)} networks"
@@ -94,7 +94,7 @@ class _TestSplits(dict[str, float]):
 
 def _invented(config: RunConfig, learns: bool) -> RecordedValues:
     """Return records as a finished run has them: its loss falls by a factor of 20, or stays."""
-    spec, training = config.data.spec(), config.training
+    metrics, training = config.metrics, config.training
     every = training.val_every or max(1, training.max_steps // POINTS)
     steps = list(range(every, training.max_steps + 1, every)) or [training.max_steps]
     steps = steps if steps[-1] == training.max_steps else [*steps, training.max_steps]
@@ -107,9 +107,9 @@ def _invented(config: RunConfig, learns: bool) -> RecordedValues:
 
     for split, factor in (("train", 1.0), ("val", 1.1)):
         add(f"{split}/loss", 2.0 * factor, 0.1 * factor)
-    for name in METRICS[spec.task]:
-        start, end = (0.8, 0.1) if name in LOWER_IS_BETTER else (0.4, min(0.95, BOUNDS[name][1]))
-        add(f"val/{name}", start, end)
+    for name, metric in metrics.items():
+        if name != "loss":
+            add(f"val/{name}", *_plausible(metric))
     add("lr", config.optimizer.lr, config.optimizer.lr)
     add("grad_norm", 2.0, 0.1)
     if training.layer_norms:
@@ -117,12 +117,20 @@ def _invented(config: RunConfig, learns: bool) -> RecordedValues:
         add("grad_norm/last", 2.0, 0.1)
     values = _TestSplits({name: points[-1][1] for name, points in curves.items()})
     for split in SPLITS:
-        for name in ("loss", *METRICS[spec.task]):
+        for name in metrics:
             prefix = "test" if split == "test" else f"best/{split}"
             values[f"{prefix}/{name}"] = values[f"val/{name}"]
     values |= {"best/step": float(steps[-1]), "parameters": 1000.0, "system/seconds": 10.0}
     values |= {"system/steps_per_second": steps[-1] / 10.0}
     return RecordedValues(curves, _read_only(values))
+
+
+def _plausible(metric: Metric) -> tuple[float, float]:
+    """Return values of a metric, both positive if its bounds allow that, of which the second is better."""
+    low, high = (max(0.0, metric.bounds[0]), min(1.0, metric.bounds[1]))
+    low, high = (low, high) if low < high else (metric.bounds[0], metric.bounds[0] + 1.0)
+    worse, better = low + 0.4 * (high - low), low + 0.95 * (high - low)
+    return (worse, better) if metric.direction == "maximize" else (low + 0.8 * (high - low), low + 0.1 * (high - low))
 
 
 def _read_only(values: _TestSplits) -> Mapping[str, float]:

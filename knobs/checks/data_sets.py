@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from knobs.checks.check import FailedCheckError
-from knobs.config import METRICS, DataConfig, Splits
+from knobs.config import DataConfig, Splits, metric_names, usual_objective
 from knobs.data import hash_splits
 from knobs.data.loading import load_checked
 from knobs.user_code import line_of
@@ -25,7 +25,7 @@ def check_spec(config: DataConfig, splits: Splits | None = None) -> str:
     `splits` are the arrays, if they are loaded already.
     """
     spec, splits = config.spec(), splits or loaded_splits(config)
-    if spec.metric not in ("loss", *METRICS[spec.task]):
+    if spec.metric not in {*usual_objective(spec.task).recorded_metrics(spec), *metric_names(spec)}:
         raise _failed(config, f"its metric {spec.metric!r} is none of the task {spec.task}")
     if len(splits.train.x) < config.batch_size:
         raise _failed(config, f"train has {len(splits.train.x)} rows, less than one batch of {config.batch_size}")

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from knobs.checks.check import FailedCheckError
-from knobs.config import DataSpec, ModelConfig, Split
-from knobs.training.metrics import mean_loss
+from knobs.config import DataSpec, ModelConfig, Split, usual_objective
 from knobs.training.network import build_network_of
 from knobs.user_code import line_of
 
@@ -64,7 +63,7 @@ def check_gradients(model: ModelConfig, spec: DataSpec, split: Split) -> str:
         optimizer = torch.optim.SGD(trained.values(), lr=0.1)
         for _ in range(3):
             optimizer.zero_grad()
-            loss = mean_loss(spec, network(x), y)
+            loss = usual_objective(spec.task).loss(network(x), y)
             if not loss.requires_grad:
                 raise _failed(model, "its outputs do not depend on its parameters; something detaches them")
             loss.backward()  # type: ignore[no-untyped-call]
@@ -97,7 +96,7 @@ def check_fits_one_batch(
             network = build_network_of(model, spec).train()
             optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=rate)
             for taken in range(steps):
-                loss = mean_loss(spec, network(x), y)
+                loss = usual_objective(spec.task).loss(network(x), y)
                 least = min(least, loss.item())
                 if least < share * constant:
                     return f"loss {least:.3g}, the best constant has {constant:.3g}, {taken} steps"

@@ -12,14 +12,15 @@ from knobs.checks.ablations import check_ablation, check_cells_build, check_extr
 from knobs.checks.check import Check, FailedCheckError
 from knobs.checks.data_sets import check_loads_twice, check_spec, loaded_splits
 from knobs.checks.models import check_fits_one_batch, check_gradients, check_outputs
+from knobs.checks.objectives import check_loss, check_metrics, drawn_spec
 from knobs.checks.optimizers import check_optimizer
 from knobs.checks.schedules import check_schedule
 from knobs.checks.studies import check_draws_build, check_study
-from knobs.config import DataConfig, ModelConfig, RunConfig, kind_class
+from knobs.config import DataConfig, DataSpec, ModelConfig, ObjectiveConfig, RunConfig, kind_class
 from knobs.errors import BadInputError, KnobsError, nearest
 from knobs.search import Study
 
-ORDER = ("datamodules", "models", "optimizers", "schedules", "studies", "experiments")
+ORDER = ("datamodules", "models", "objectives", "optimizers", "schedules", "studies", "experiments")
 """Data sets first: the others are tried on them."""
 
 
@@ -57,6 +58,9 @@ def _checks_of(folder: str, name: str, root: Path) -> Iterator[Check]:
             yield check("outputs", lambda: check_outputs(*_trained(name, root)))
             yield check("gradients", lambda: check_gradients(*_trained(name, root)))
             yield check("fits one batch", lambda: check_fits_one_batch(*_trained(name, root)))
+        case "objectives":
+            yield check("loss", lambda: check_loss(*_objective(name, root)))
+            yield check("metrics", lambda: check_metrics(*_objective(name, root)))
         case "optimizers":
             yield check("goes downhill", lambda: check_optimizer(_configs("optimizer", name, root)[0]))
         case "schedules":
@@ -104,6 +108,16 @@ def _configs(part: str, name: str, root: Path) -> list[Any]:
 
 def _required(cls: type[Any]) -> list[str]:
     return [name for name, field in cls.__pydantic_fields__.items() if field.is_required()]
+
+
+def _objective(name: str, root: Path) -> tuple[ObjectiveConfig, DataSpec]:
+    """Return an objective with the spec of a data set that a baseline trains with it, or with a drawn one."""
+    kind_class("objective", name)
+    for config in _baselines(root):
+        if config.objective.kind == name:
+            return config.objective, config.data.spec()
+    objective = _configs("objective", name, root)[0]
+    return objective, drawn_spec(objective)
 
 
 def _trained(name: str, root: Path) -> tuple[ModelConfig, Any, Any]:

@@ -25,7 +25,7 @@ def check_draws_build(name: str, study: Study) -> str:
     for number, config in enumerate(check_space(name, study)[:BUILT]):
         try:
             with torch.random.fork_rng(devices=[]):
-                build_network_of(config.model, config.data.spec())
+                build_network_of(config.model, config.network_spec)
         except BadInputError as error:
             raise FailedCheckError(f"draw {number} of the space of {name} does not build: {error}") from error
     return f"{BUILT} of them"

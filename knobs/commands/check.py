@@ -1,4 +1,4 @@
-"""Check data sets, models, optimizers, schedules, studies and ablations, in seconds."""
+"""Check data sets, models, objectives, optimizers, schedules, studies and ablations, in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List models, data sets, optimizers, schedules, studies, ablations."""
+"""List models, data sets, objectives, optimizers, schedules, studies, ablations."""
 
 from __future__ import annotations
 

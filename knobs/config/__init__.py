@@ -2,15 +2,12 @@
 
 A *knob* is one leaf of the tree, named by its dotted path (`model.width`, `optimizer.lr`). Each part is a frozen
 dataclass whose values are checked when it is built. A part builds its owner: `model.build(spec)` returns the network,
-`optimizer.build(named_parameters)` the torch optimizer.
+`optimizer.build(named_parameters)` the torch optimizer, `objective.loss(outputs, targets)` the loss.
 """
 
 from __future__ import annotations
 
 from knobs.config.data import (
-    BOUNDS,
-    LOWER_IS_BETTER,
-    METRICS,
     SPLITS,
     Array,
     DataConfig,
@@ -19,9 +16,12 @@ from knobs.config.data import (
     Split,
     Splits,
     Task,
-    monitored,
 )
+from knobs.config.kinds import KINDED, kind_class, knob_order, usual_objective
+from knobs.config.metric import Direction, Metric
 from knobs.config.model import ModelConfig
+from knobs.config.named_metrics import metric_names, usual_direction
+from knobs.config.objective import ObjectiveConfig
 from knobs.config.optimizer import GroupedOptimizerConfig, OptimizerConfig
 from knobs.config.parts import (
     Count,
@@ -36,25 +36,25 @@ from knobs.config.parts import (
     part,
     text_of,
 )
-from knobs.config.run import KINDED, RunConfig, kind_class
+from knobs.config.run import RunConfig
 from knobs.config.schedule import ScheduleConfig
 from knobs.config.training import Training
 
 __all__ = [
-    "BOUNDS",
     "KINDED",
-    "LOWER_IS_BETTER",
-    "METRICS",
     "SPLITS",
     "Array",
     "Count",
     "DataConfig",
     "DataSpec",
+    "Direction",
     "Fraction",
     "GroupedOptimizerConfig",
     "Layout",
+    "Metric",
     "ModelConfig",
     "NonNegative",
+    "ObjectiveConfig",
     "OptimizerConfig",
     "Part",
     "Positive",
@@ -69,7 +69,10 @@ __all__ = [
     "describe",
     "field_names",
     "kind_class",
-    "monitored",
+    "knob_order",
+    "metric_names",
     "part",
     "text_of",
+    "usual_direction",
+    "usual_objective",
 ]

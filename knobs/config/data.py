@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import numpy as np
 
 from knobs.config.parts import Count, Fraction, KindedPart, part
-from knobs.errors import BadInputError, nearest
+from knobs.errors import BadInputError
 
 if TYPE_CHECKING:
     import torch
@@ -23,22 +23,6 @@ SPLITS = ("train", "val", "test")
 Task = Literal["regression", "binary", "multiclass"]
 Layout = Literal["vector", "sequence", "image"]
 Array = np.ndarray[Any, np.dtype[Any]]
-
-METRICS: dict[str, tuple[str, ...]] = {
-    "regression": ("rmse", "r2"),
-    "binary": ("accuracy", "auroc", "average_precision", "calibration_error"),
-    "multiclass": ("accuracy",),
-}
-"""Metrics of each task, besides `loss`."""
-
-LOWER_IS_BETTER = frozenset({"loss", "rmse", "calibration_error"})
-
-BOUNDS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("accuracy", "auroc", "average_precision", "calibration_error"), (0.0, 1.0)),
-    **dict.fromkeys(("loss", "rmse"), (0.0, math.inf)),
-    "r2": (-math.inf, 1.0),
-}
-"""The range of each metric. An interval that leaves the range is cut there, which loses nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,23 +57,11 @@ class DataSpec:
             raise BadInputError(f"sizes in a spec are at least 1: shape {self.shape}, outputs {self.outputs}")
         if self.task == "binary" and self.outputs != 1:
             raise BadInputError(f"a binary task has one output, not {self.outputs}; more classes are multiclass")
-        monitored(self, self.metric, "spec.metric")
 
     @property
     def features(self) -> int:
         """Numbers in one sample."""
         return math.prod(self.shape)
-
-
-def monitored(spec: DataSpec, named: str | None, knob: str = "training.monitor") -> str:
-    """Return the validation metric that chooses checkpoints: `named` (by this knob), or the data set's own.
-
-    Raise `BadInputError` if this task has no such metric.
-    """
-    valid = ("loss", *METRICS[spec.task])
-    if named is not None and named not in valid:
-        raise BadInputError(f"{knob} = {named!r}: no metric of this task" + nearest(named, valid))
-    return named or spec.metric
 
 
 @dataclass(frozen=True)

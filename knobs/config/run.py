@@ -15,9 +15,11 @@ from typing import Annotated, Any, Self, cast, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from knobs import discover
-from knobs.config.data import DataConfig
+from knobs.config.data import DataConfig, DataSpec
+from knobs.config.kinds import KINDED, fitting_objective, kind_class, knob_order, usual_objective
+from knobs.config.metric import Metric
 from knobs.config.model import ModelConfig
+from knobs.config.objective import ObjectiveConfig
 from knobs.config.optimizer import OptimizerConfig
 from knobs.config.parts import Part, Value, as_tuple, check_is_part, field_names, part, refusal
 from knobs.config.schedule import ScheduleConfig
@@ -31,6 +33,8 @@ class RunConfig:
 
     model: ModelConfig
     data: DataConfig
+    objective: ObjectiveConfig = None  # type: ignore[assignment]  # never None once the config is built
+    """Unset: the usual one of the data set's task."""
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     training: Training = Training()
@@ -39,7 +43,27 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name in KINDED:  # a plain dataclass has an __init__ of its own, which checks nothing
-            check_is_part(type(getattr(self, name)))
+            if name != "objective" or self.objective is not None:
+                check_is_part(type(getattr(self, name)))
+        spec = self.data.spec()
+        object.__setattr__(self, "objective", fitting_objective(self.objective, spec.task))
+        self.objective.check(spec)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics that the run records of each split, by name."""
+        return self.objective.recorded_metrics(self.data.spec())
+
+    @property
+    def monitored(self) -> Metric:
+        """The validation metric that chooses checkpoints. Raise `BadInputError` if the run does not record it."""
+        spec, named = self.data.spec(), self.training.monitor
+        return self.objective.metric(named or spec.metric, spec, "training.monitor" if named else "spec.metric")
+
+    @property
+    def network_spec(self) -> DataSpec:
+        """The spec from which the network is built: the data set's, with the outputs that the objective needs."""
+        return self.objective.network_spec(self.data.spec())
 
     def knobs(self) -> dict[str, Value]:
         """Return every knob by its dotted name, in the tree's order. `model.kind` names the class of the part."""
@@ -59,7 +83,7 @@ class RunConfig:
         Raise `BadInputError` for an unknown name (the nearest one is named) or a bad value.
         """
         new: dict[str, Any] = {}
-        for name, value in sorted(changes.items(), key=lambda item: not item[0].endswith(".kind")):
+        for name, value in sorted(changes.items(), key=lambda item: knob_order(item[0])):
             place, _, leaf = name.partition(".")
             if place not in _fields(self) or bool(leaf) != isinstance(getattr(self, place), Part):
                 raise BadInputError(f"{name} is no knob of this run" + nearest(name, self.knobs()))
@@ -67,6 +91,8 @@ class RunConfig:
                 new[name] = value
                 continue
             node = new.get(place, getattr(self, place))
+            if place == "objective" and "objective" not in new:  # other data may have made it another one
+                node = fitting_objective(node, new.get("data", self.data).spec().task)
             if leaf == "kind" and place in KINDED:
                 new[place] = node if node.kind == value else kind_class(place, str(value))()
             elif leaf not in field_names(type(node)):
@@ -143,6 +169,8 @@ class RunConfig:
     def _tree(self, *, omit_defaults: bool) -> dict[str, Any]:
         tree: dict[str, Any] = {}
         for name, node in _fields(self).items():
+            if omit_defaults and name == "objective" and node == usual_objective(self.data.spec().task):
+                continue
             if isinstance(node, Part):
                 defaults = _fields_with_default(type(node)) if omit_defaults else {}
                 leaves = {k: v for k, v in _fields(node).items() if k not in defaults or defaults[k] != v}
@@ -164,23 +192,6 @@ class RunConfig:
             else:
                 parts[name] = node
         return cls(**parts)
-
-
-KINDED: dict[str, tuple[str, type[Part]]] = {
-    "model": ("models", ModelConfig),
-    "data": ("datamodules", DataConfig),
-    "optimizer": ("optimizers", OptimizerConfig),
-    "schedule": ("schedules", ScheduleConfig),
-}
-"""The parts whose class is chosen by `<part>.kind`: the folder that holds one file per kind, and the base class."""
-
-
-def kind_class(part_name: str, kind: str) -> type[Part]:
-    """Return the class of this kind. Raise `BadInputError` if the folder of the part has no such file."""
-    folder, base = KINDED[part_name]
-    found = discover.config_class(folder, kind, base)
-    check_is_part(found)
-    return found
 
 
 def _parse_value(owner: Any, leaf: str, name: str, text: str) -> Value:

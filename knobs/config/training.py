@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from knobs.config.parts import Count, Fraction, Part, Positive, part
+from knobs.config.parts import Count, Part, Positive, part
 
 
 @part
@@ -21,8 +21,6 @@ class Training(Part):
     """Optimizer steps between validations. None: once per epoch."""
     clip_norm: Positive | None = None
     """Clip the gradient to this Euclidean norm."""
-    label_smoothing: Fraction = 0.0
-    """Mass moved from the true class to all classes alike (Szegedy et al. 2016, section 7). Training loss only."""
     precision: Literal["32", "64", "bf16-mixed"] = "32"
     """Floating-point format: float32, float64, or bfloat16 autocast over float32 weights."""
     threads: Count = 1
@@ -30,7 +28,7 @@ class Training(Part):
     early_stop: Count | None = None
     """Stop after this many validations without a better value of the monitored metric."""
     monitor: str | None = None
-    """Validation metric that chooses the checkpoint: `loss`, `accuracy`, ... None: the data set's own metric."""
+    """Validation metric that chooses the checkpoint: any that the objective records. None: the data set's own."""
     keep: Literal["best", "last"] = "best"
     """Which weights a run ends with: the ones validation chose, or the last ones."""
     averaging: bool = False

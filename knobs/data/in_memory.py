@@ -156,6 +156,10 @@ class InMemoryData(LightningDataModule):
         """Return the validation split in large batches."""
         return _Batches(self.batches(self.val))
 
+    def training_targets(self) -> torch.Tensor:
+        """Return all targets of the training split, on the device."""
+        return self.train[1]
+
     def training_batches(self) -> Iterable[Pair]:
         """Return the whole training split, for an evaluation."""
         return self.batches(self.train)

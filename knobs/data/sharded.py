@@ -65,6 +65,10 @@ class ShardedData(InMemoryData):
                 parts.append((x[chosen], y[chosen]))
             yield torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
+    def training_targets(self) -> torch.Tensor:
+        """Return all targets of the training split, read from disk."""
+        return self.upload(torch.from_numpy(np.array(self.on_disk.y)))
+
     def training_batches(self) -> Iterator[Pair]:
         """Yield the whole training split in the order on disk, one shard in memory at a time."""
         for index in range(-(-self.samples // self.shard_size)):

@@ -114,6 +114,7 @@ def cost_here(cell: Cell) -> Cost:
     x = x.long() if spec.tokens else x
     if members > 1:
         x, y = x.expand(members, *x.shape).contiguous(), y.expand(members, *y.shape).contiguous()
+    learner.training_targets = lambda: y.flatten(0, 1) if members > 1 else y  # type: ignore[method-assign]
     times = []
     learner.train()
     for step in range(TIMED_STEPS):

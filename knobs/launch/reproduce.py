@@ -7,7 +7,6 @@ from pathlib import Path
 
 from knobs import discover, provenance, signals
 from knobs.code import training_code_hash
-from knobs.config import monitored
 from knobs.data import prepare
 from knobs.devices import available_cpus, device_kind
 from knobs.errors import AnswerNoError, BadInputError
@@ -91,7 +90,7 @@ def _planned(original: Original, threads: int | None) -> PlannedRun:
             Tag.NAME: original.experiment,
             Tag.IDENTITY: f"reproduction of {original.run}",  # so that no later run reuses its values
         },
-        metric=Metric.VAL + monitored(config.data.spec(), config.training.monitor),
+        metric=Metric.VAL + config.monitored.name,
         read_test=original.read_test,
         should_continue=continue_as_recorded if original.state == StateName.PRUNED else None,
         batch=recorded_batch(config, original.facts[Tag.EXECUTION]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from knobs import signals
-from knobs.config import monitored
 from knobs.data import check_loads
 from knobs.errors import AnswerNoError, BadInputError
 from knobs.launch.baseline import baseline_of, check_buildable, with_typed_knobs
@@ -53,7 +52,7 @@ def launch_run(session: Session, name: str, typed: dict[str, str], source: str |
         name=shortened("run" + "".join(f" {text}" for text in typed.values())),
         config=config,
         tags={Tag.NAME: name, **origin},
-        metric=Metric.VAL + monitored(config.data.spec(), config.training.monitor),
+        metric=Metric.VAL + config.monitored.name,
         read_test=True,
     )
     with signals.held(), only_driver(session.places, f"{name}.run-{config.hash()}"):

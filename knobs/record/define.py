@@ -21,6 +21,7 @@ from knobs.record.definition import (
     StudyDefinition,
 )
 from knobs.record.knob_range import ranges_at
+from knobs.record.metric_definition import define_metrics
 from knobs.search import Study, function_hash
 
 
@@ -72,6 +73,7 @@ def define_ablation(name: str, ablation: Ablation, *, quick: bool) -> AblationDe
         fixed=ablation.fixed(),
         caveats=ablation.caveats,
         quick=quick,
+        metrics=define_metrics(cell.config for cell in cells),
     )
 
 
@@ -91,6 +93,7 @@ def define_study(name: str, study: Study, about: str, trials: int) -> StudyDefin
         baseline_first=study.baseline_first,
         pruner=study.pruner,
         replicates=study.replicates.identity(),
+        metrics=define_metrics([study.baseline]),
     )
 
 

@@ -21,6 +21,7 @@ from knobs.ablation import (
 )
 from knobs.errors import BadInputError
 from knobs.record.knob_range import KnobRange
+from knobs.record.metric_definition import MeasuredDefinition
 from knobs.record.schema import Kind, Tag, on_test
 from knobs.record.stores.rows import Row
 from knobs.search import Direction
@@ -103,7 +104,7 @@ class MatchDefinition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationDefinition:
+class AblationDefinition(MeasuredDefinition):
     """Question, factors, claims, cells, references and budget of an ablation."""
 
     kind: Literal["ablation"] = "ablation"
@@ -156,7 +157,7 @@ class AblationDefinition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyDefinition:
+class StudyDefinition(MeasuredDefinition):
     """What a study searches, over which space, towards which metric."""
 
     kind: Literal["study"] = "study"

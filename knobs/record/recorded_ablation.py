@@ -53,6 +53,7 @@ class RecordedAblation(Recorded):
                 cell.space,
                 definition.repetitions > 1 and bool(definition.seeds or any(row.repetition for row in self._rows)),
                 partial(self._trials_of, own.get(cell.name), cell.name),
+                definition.bounds,
             )
             for cell in definition.cells
         ]

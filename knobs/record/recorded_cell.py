@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from knobs import stats
-from knobs.config import BOUNDS
 from knobs.record.knob_range import KnobRange
 from knobs.record.recorded import every_range
 from knobs.record.runs import RecordedRun
@@ -35,6 +34,8 @@ class RecordedCell:
     repeated: bool
     """True if repetitions are the rows of tests; if not, there is one, and its seeds are the rows."""
     read_trials: Callable[[], Sequence[RecordedRun]]
+    bounds: Callable[[str], tuple[float, float] | None]
+    """Returns the range of a metric; None if it is not known."""
 
     @cached_property
     def trials(self) -> Sequence[RecordedRun]:
@@ -125,7 +126,7 @@ class RecordedCell:
     def mean(self, metric: str) -> stats.Estimate | None:
         """Return the mean over repetitions (or seeds) with its 95% interval; None below two."""
         values = list(self.values(metric).values())
-        return stats.mean_interval(values, bounds=BOUNDS.get(metric.rpartition("/")[2])) if len(values) > 1 else None
+        return stats.mean_interval(values, bounds=self.bounds(metric)) if len(values) > 1 else None
 
     @property
     def runs(self) -> list[RecordedRun]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from knobs import stats
-from knobs.config import BOUNDS, as_tuple
+from knobs.config import as_tuple
 from knobs.record.definition import StudyDefinition
 from knobs.record.knob_range import KnobRange
 from knobs.record.queries import newest_by_number, runs_of_kind
@@ -94,7 +94,7 @@ class RecordedStudy(Recorded):
         searched = None if is_test(metric) or not self.ranked else self.ranked[0].value(metric)
         if len(values) < 2:
             return Confirmation(metric, values, None, searched, None)
-        mean = stats.mean_interval(values, bounds=BOUNDS.get(metric.rpartition("/")[2]))
+        mean = stats.mean_interval(values, bounds=self.definition.bounds(metric))
         sd = float(mean.se) * len(values) ** 0.5
         better_by = None
         if searched is not None and sd > 0:

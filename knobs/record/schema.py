@@ -188,7 +188,7 @@ class Metric:
     """Prefixes and names of metrics."""
 
     BEST: Final = "best/"
-    """Value at the checkpoint that validation chose: `best/val/accuracy`, `best/train/loss`."""
+    """Value at the checkpoint that validation chose: `best/val/accuracy`, `best/train/loss`, `best/chosen/<metric>`."""
     TEST: Final = "test/"
     VAL: Final = "val/"
     TRAIN: Final = "train/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from knobs.config import Direction
 from knobs.search.asking import PendingTrial, Search
 from knobs.search.draws import DRAWS, check_space
 from knobs.search.function_code import function_hash
@@ -10,7 +11,7 @@ from knobs.search.importance import FEWEST_TRIALS, RESAMPLES, Importance, import
 from knobs.search.optuna_internals import SpaceProbe
 from knobs.search.replicates import Replicates
 from knobs.search.samplers import LEARNS_FROM, check_pruner
-from knobs.search.study import Direction, Space, Study, check_goal, rank_trials
+from knobs.search.study import Space, Study, check_goal, not_recorded, rank_trials
 from knobs.search.trials import finished_trial, noted_from_json
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "function_hash",
     "identity_changes",
     "importances",
+    "not_recorded",
     "noted_from_json",
     "rank_trials",
     "study_identity",

@@ -26,7 +26,7 @@ from knobs.errors import BadInputError, KnobsError, nearest
 from knobs.search.grid import check_on_grid
 from knobs.search.optuna_internals import DrawnTrial, SpaceProbe
 from knobs.search.shares import value_at
-from knobs.search.study import Study
+from knobs.search.study import Study, check_goal
 from knobs.user_code import line_of, placed_text, user_error
 
 DRAWS = 50
@@ -53,6 +53,7 @@ def check_space(name: str, study: Study, draws: int = DRAWS) -> list[RunConfig]:
             line = line_of(study.space)
             where = f"{line}: {space}" if line else space
             check_suggested(where, trial.params, config)
+            _check_goal_of(where, study, config)
             for knob, distribution in trial.distributions.items():
                 _check_same_kind(where, knob, seen.setdefault(knob, distribution), distribution)
             if study.sampler == "grid":
@@ -76,6 +77,13 @@ def check_suggested(space: str, suggested: dict[str, Any], config: object) -> No
             raise BadInputError(f"{space} suggests {knob}, which is no knob of its run" + nearest(knob, knobs))
         if knobs[knob] != value:
             raise BadInputError(f"{space} suggests {knob} = {value!r} but its run has {knobs[knob]!r}")
+
+
+def _check_goal_of(space: str, study: Study, config: RunConfig) -> None:
+    try:
+        check_goal(study.metric, study.direction, config)
+    except BadInputError as error:
+        raise BadInputError(f"{space} makes a run with objective.kind = {config.objective.kind!r}; {error}") from None
 
 
 class _Chooser:

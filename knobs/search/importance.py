@@ -12,8 +12,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from knobs.config import Direction
 from knobs.search.optuna_internals import ResampledStudy
-from knobs.search.study import Direction
 from knobs.search.trials import finished_trial
 
 FEWEST_TRIALS = 10

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
 
-from knobs.config import LOWER_IS_BETTER, METRICS, DataSpec, RunConfig
+from knobs.config import Direction, RunConfig, metric_names
 from knobs.errors import BadInputError, nearest
 from knobs.search.grid import grid_points, grid_size
 from knobs.search.optuna_internals import SpaceProbe
@@ -23,8 +23,6 @@ warnings.filterwarnings("ignore", "Choices for a categorical distribution", User
 
 Space = Callable[[optuna.trial.BaseTrial, RunConfig], RunConfig]
 """A search space: `(trial, baseline) -> RunConfig`. It uses Optuna's suggest calls, each named by its knob."""
-
-Direction = Literal["maximize", "minimize"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,7 @@ class Study:
     def __post_init__(self) -> None:
         if not self.pruner:
             object.__setattr__(self, "pruner", "median" if self.replicates.count == 1 else "none")
-        check_goal(self.metric, self.direction, self.baseline.data.spec())
+        check_goal(self.metric, self.direction, self.baseline)
         if self.trials < 1 or self.feedback_lag < 1:
             raise BadInputError("a study needs at least 1 trial and a feedback lag of at least 1")
         check_sampler(self.sampler)
@@ -108,19 +106,27 @@ class Study:
         }
 
 
-def check_goal(metric: Any, direction: Any, spec: DataSpec) -> None:
-    """Raise `BadInputError` if runs do not record a metric, or if its direction is that of the worse values."""
-    metrics = [f"val/{name}" for name in ("loss", *METRICS[spec.task])]
+def check_goal(metric: Any, direction: Any, config: RunConfig) -> None:
+    """Raise `BadInputError` if a run does not record a metric, or if its direction is that of the worse values."""
     if isinstance(metric, list | tuple) or isinstance(direction, list | tuple):
         raise BadInputError("a study has one metric and one direction; several objectives are not what knobs is for")
-    if metric not in metrics:
-        raise BadInputError(f"metric = {metric!r}: not recorded for this data set" + nearest(str(metric), metrics))
-    better = "minimize" if metric.removeprefix("val/") in LOWER_IS_BETTER else "maximize"
+    recorded = {f"val/{name}": found for name, found in config.metrics.items()}
+    if metric not in recorded:
+        raise BadInputError(f"metric = {metric!r}: {not_recorded(str(metric), recorded, config)}")
     if direction not in ("maximize", "minimize"):
         raise BadInputError(f"direction = {direction!r}: either maximize or minimize")
-    if direction != better:
-        word = "lower" if better == "minimize" else "higher"
-        raise BadInputError(f"direction = {direction!r}: {metric} is better if it is {word}; use {better}")
+    found = recorded[metric]
+    if direction != found.direction:
+        raise BadInputError(
+            f"direction = {direction!r}: {metric} is better if it is {found.better}; use {found.direction}"
+        )
+
+
+def not_recorded(metric: str, recorded: Iterable[str], config: RunConfig) -> str:
+    """Return that a run does not record `metric`, and the nearest one that it does, or how it would."""
+    if metric.rpartition("/")[2] in metric_names(config.data.spec()):
+        return "not recorded; add it to objective.extra_metrics"
+    return f"not recorded by objective {config.objective.kind}" + nearest(metric, recorded)
 
 
 def rank_trials(values: Mapping[int, float], direction: Direction) -> list[int]:

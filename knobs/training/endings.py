@@ -14,7 +14,7 @@ from knobs.training.checkpoint import save_checkpoint
 from knobs.training.curves_svg import draw_curves
 from knobs.training.environment import environment
 from knobs.training.messages import Outcome
-from knobs.training.metrics import evaluate_network
+from knobs.training.metrics import choose_numbers, evaluate_network
 from knobs.training.monitor import PrunedError, StoppedError
 from knobs.training.state import DivergedError
 from knobs.training.tested import Tested, run_tests
@@ -43,9 +43,11 @@ def conclude_training(
     network.load_state_dict(state.best_state)
     summary = {"best/step": float(state.best_step)}
     summary |= {f"best/{name}": value for name, value in state.best_values.items()}
-    train = evaluate_network(network, data.training_batches(), config, data.device)
+    chosen = choose_numbers(network, data.batches(data.val), config, data.device)
+    summary |= {f"best/chosen/{name}": value for name, value in chosen.items()}
+    train = evaluate_network(network, data.training_batches(), config, data.device, chosen)
     summary |= {f"best/train/{name}": value for name, value in train.items()}
-    tested = run_tests(network, config, data, job.folder) if job.read_test else Tested()
+    tested = run_tests(network, config, data, job.folder, chosen) if job.read_test else Tested()
     summary |= tested.values
     summary["parameters"] = float(sum(p.numel() for p in network.parameters()))
     summary |= {f"system/{name}": value for name, value in costs.items()}

@@ -13,11 +13,12 @@ import torch
 from pytorch_lightning import LightningModule
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from knobs.config import monitored
 from knobs.data.in_memory import float_type
+from knobs.errors import BadInputError
 from knobs.training.environment import rng_states, set_rng_states
 from knobs.training.graphed_steps import GraphedSteps
-from knobs.training.metrics import autocast, evaluate, mean_loss
+from knobs.training.losses import TrainingLoss
+from knobs.training.metrics import autocast, evaluate, nan_fault
 from knobs.training.state import DivergedError, TrainingState, divergence_message, steps_since
 from knobs.training.weight_averaging import RunningMean
 
@@ -45,7 +46,9 @@ class Learner(LightningModule):
     def __init__(self, config: RunConfig, network: nn.Module, listener: TrainingListener, device: torch.device) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.config, self.spec, self.listener = config, config.data.spec(), listener
+        self.config, self.listener = config, listener
+        self.metrics, self.monitored_metric = config.metrics, config.monitored
+        self.loss = self.build_loss()
         self.network = network
         self.floats = float_type(config)
         """Type of weights, of sums of losses and of what metrics are computed from."""
@@ -56,7 +59,6 @@ class Learner(LightningModule):
         self.trained = [p for _, p in named]
         self.optimizer = self.build_optimizer(named)
         self.state = TrainingState()
-        self.monitored_metric = monitored(self.spec, config.training.monitor)
         self.keeps_last = config.training.keep == "last"
         self.mean = RunningMean(self.trained, config.training.average_from) if config.training.averaging else None
         self.graphed: GraphedSteps | None = None
@@ -123,7 +125,16 @@ class Learner(LightningModule):
 
     def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss that a step minimizes."""
-        return mean_loss(self.spec, outputs, targets, self.config.training.label_smoothing)
+        return self.loss.compute(outputs, targets)
+
+    def build_loss(self) -> TrainingLoss:
+        """Return the objective's loss."""
+        return TrainingLoss(self.config.objective, self.training_targets)
+
+    def training_targets(self) -> torch.Tensor:
+        """Return all targets of the training split, on the device."""
+        targets: torch.Tensor = self.trainer.datamodule.training_targets()  # type: ignore[attr-defined]
+        return targets
 
     def gradient_norm(self) -> torch.Tensor:
         """Return the Euclidean norm of the whole gradient."""
@@ -187,13 +198,15 @@ class Learner(LightningModule):
         """
         state, every = self.state, self.trainer.datamodule.val_every  # type: ignore[attr-defined]
         assert state.loss_sum is not None
-        found = evaluate(self.spec, torch.cat(self.outputs), torch.cat(self.targets))
+        found = evaluate(self.metrics, torch.cat(self.outputs), torch.cat(self.targets))
         values = {f"val/{name}": value for name, value in found.items()}
         values["train/loss"] = float(state.loss_sum) / steps_since(state.step, every)
         values["lr"], values["grad_norm"] = self.rate, float(self.norm)
         values |= {name: float(norm) for name, norm in self.layers.items()}
         state.loss_sum = None
         if message := divergence_message(values, state.step):
+            if fault := self.loss.fault() or nan_fault(self.metrics, values):
+                raise BadInputError(fault)
             raise DivergedError(message)
         state.keep_if_best(values, self.monitored_metric, self._copy_weights, last=self.keeps_last)
         training = self.config.training

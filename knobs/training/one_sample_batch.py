@@ -29,7 +29,7 @@ def check_one_sample_batch(config: RunConfig) -> None:
     spec = config.data.spec()
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            network = config.model.build(spec).train()
+            network = config.model.build(config.network_spec).train()
             with refuse_one_sample_batch_norm(config, network):
                 network(torch.zeros(1, *spec.shape))
     except BadInputError:

@@ -27,6 +27,7 @@ from knobs.training.environment import Clock, make_reproducible, warnings_logged
 from knobs.training.initial_weights import load_initial_weights
 from knobs.training.learner import Learner
 from knobs.training.messages import Outcome
+from knobs.training.metrics import choose_numbers
 from knobs.training.monitor import RunMonitor
 from knobs.training.network import build_network_of
 from knobs.training.one_sample_batch import refuse_one_sample_batch_norm
@@ -90,7 +91,7 @@ def refuse_untrainable(config: RunConfig, device: torch.device) -> None:
 
 def build_network(config: RunConfig, device: torch.device) -> nn.Module:
     """Build the config's network. It is built on the CPU first: the same initial weights on every device."""
-    return build_network_of(config.model, config.data.spec()).to(device, float_type(config))
+    return build_network_of(config.model, config.network_spec).to(device, float_type(config))
 
 
 def fit_learner(learner: Learner, data: InMemoryData, device: torch.device) -> None:
@@ -124,7 +125,8 @@ def _evaluate(job: TrainJob, checkpoint: Path, device: torch.device) -> Outcome:
     data = open_run_data(config, job.cache, device, job.fingerprint)
     network = build_network(config, device)
     network.load_state_dict(state["network"])
-    tested = run_tests(network, config, data, job.folder)
+    chosen = choose_numbers(network, data.batches(data.val), config, device)
+    tested = run_tests(network, config, data, job.folder, chosen)
     return Outcome(
         state="finished",
         best_step=state["step"],

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from knobs.config import LOWER_IS_BETTER
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from knobs.config import Metric
 
 Numbers = dict[str, float]
 
@@ -37,14 +37,19 @@ class TrainingState:
     """The monitored metric's best value, and the number of validations since then."""
 
     def keep_if_best(
-        self, values: Numbers, metric: str, copy_weights: Callable[[], dict[str, torch.Tensor]], *, last: bool = False
+        self,
+        values: Numbers,
+        metric: Metric,
+        copy_weights: Callable[[], dict[str, torch.Tensor]],
+        *,
+        last: bool = False,
     ) -> None:
         """Keep validation values and weights if `metric` is better than in all earlier validations.
 
         With `last`, keep them in any case.
         """
-        new, old = values[f"val/{metric}"], self.best_seen
-        better = old is None or (new < old if metric in LOWER_IS_BETTER else new > old)
+        new, old = values[f"val/{metric.name}"], self.best_seen
+        better = old is None or metric.is_better(new, old)
         self.validations_since_best = 0 if better else self.validations_since_best + 1
         if better:
             self.best_seen = new

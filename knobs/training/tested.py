@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from knobs.training.metrics import evaluate, network_outputs
+from knobs.training.metrics import Numbers, evaluate, network_outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,18 +45,21 @@ class Tested:
     """The file with outputs and targets; None if they are too large."""
 
 
-def run_tests(network: nn.Module, config: RunConfig, data: InMemoryData, folder: Path) -> Tested:
-    """Evaluate a network on every test split, and write its predictions into `folder`."""
-    found, spec = Tested(), config.data.spec()
+def run_tests(network: nn.Module, config: RunConfig, data: InMemoryData, folder: Path, chosen: Numbers) -> Tested:
+    """Evaluate a network on every test split, and write its predictions into `folder`.
+
+    `chosen`: the numbers that metrics chose on validation.
+    """
+    found, metrics = Tested(), config.metrics
     arrays: dict[str, Any] = {}
     for split, batches in data.test_batches():
         prefix = f"test/{split}/" if split else "test/"
         outputs, targets = network_outputs(network, batches, config, data.device)
-        found.values |= {prefix + name: value for name, value in evaluate(spec, outputs, targets).items()}
+        found.values |= {prefix + name: value for name, value in evaluate(metrics, outputs, targets, chosen).items()}
         group = sample_groups(len(targets)).to(data.device)
         for number in range(int(group.max()) + 1) if len(targets) > 1 else ():
             kept = group != number
-            for name, value in evaluate(spec, outputs[kept], targets[kept]).items():
+            for name, value in evaluate(metrics, outputs[kept], targets[kept], chosen).items():
                 found.left_out.setdefault(prefix + name, []).append(value)
         arrays[f"{split or 'test'}.outputs"] = outputs.float().cpu().numpy()
         arrays[f"{split or 'test'}.targets"] = targets.cpu().numpy()

@@ -26,7 +26,7 @@ class Fault:
     """Whether the message must hold the user's file and line."""
 
 
-DATA, MODEL, OPTIMIZER, SCHEDULE, STUDY, ABLATION = FILES
+DATA, MODEL, OBJECTIVE, OPTIMIZER, SCHEDULE, STUDY, ABLATION = FILES
 RETURN = "return baseline.with_knobs(changes)"
 FIRST = '"model.dropout": trial.suggest_float("model.dropout", 0.0, 0.5)'
 
@@ -61,6 +61,28 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "a misspelt import": Fault("Fraction, ModelConfig", "Fraction, ModelConfg", "did you mean ModelConfig"),
         "weights that cannot learn": Fault("self.head(hidden)", "self.head(hidden) * 1e-7", "does not learn 8 rows"),
     },
+    OBJECTIVE: {
+        "a vector of a wrong length": Fault(
+            "return each * (1 - torch.exp(-each)) ** self.gamma", "return each[1:]",
+            r"loss\(\) of objective mine returns a tensor of shape \(47,\) for a batch of 48; return the mean, or one",
+        ),
+        "no return": Fault("return each *", "each *", r"returns NoneType; return a tensor; a `return` is missing"),
+        "no tensor": Fault("return each *", "return float(each.sum()) #", "returns float; return a tensor"),
+        "NaN": Fault("return each *", "return (-each) ** 0.5 *", "is nan for outputs from a normal"),
+        "outputs are detached": Fault("entropy(outputs", "entropy(outputs.detach()", "something detaches them"),
+        "samples have places": Fault("return each *", "return torch.arange(len(each)) * each *", "samples' order"),
+        "it draws": Fault("return each *", "return torch.rand(len(each)) * each *", "or on chance"),
+        "a misspelt function": Fault("F.cross_entropy", "F.cros_entropy", "did you mean cross_entropy"),
+        "no @part": Fault("@part\n", "", "class Mine needs @part above it"),
+        "a metric without direction": Fault('direction="maximize", ', "", "metric sure: it has no direction; write"),
+        "a metric of two numbers": Fault("amax(1).mean()", "amax(1)", r"metric sure returns a tensor of shape \(48,\)"),
+        "a metric that is NaN": Fault("amax(1).mean()", "amax(1)[:0].mean()", "metric sure is nan; its bounds are 0"),
+        "a metric beyond its bounds": Fault("(0.0, 1.0)", "(0.0, 0.1)", r"metric sure is 0\.\d+; its bounds are 0"),
+        "a metric that raises": Fault("amax(1)", "amx(1)", "did you mean amax"),
+        "metrics that are none": Fault("spec), sure]", "spec), 'sure']", "returns str; return Metric objects"),
+        "metrics without the spec": Fault("def metrics(self, spec)", "def metrics(self)", r"metrics\(\)"),
+        "two metrics of a name": Fault('name="sure"', 'name="accuracy"', "returns two metrics named accuracy"),
+    },
     OPTIMIZER: {
         "it climbs": Fault("momentum=0.5", "momentum=0.5, maximize=True", "bring the loss"),
         "a parameter is left out": Fault("in named_parameters]", "in named_parameters[1:]]", "leaves out"),
@@ -76,7 +98,16 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "a space that raises for some draws": Fault(
             RETURN, "if changes['model.width'] > 60: raise ValueError('too wide')\n    " + RETURN, "Error: too wide"
         ),
-        "a maximised loss": Fault("val/accuracy", "val/loss", "val/loss is better if it is lower"),
+        "an objective of another task": Fault(
+            "from objectives.mine import Mine", "from objectives.huber import Huber as Mine",
+            "objective.kind = 'huber' is for regression tasks; the data set's task is multiclass",
+        ),
+        "a metric that nobody records": Fault("val/sure", "val/f1", "not recorded; add it to objective.extra_metr"),
+        "a draw without the metric": Fault(
+            FIRST, FIRST + ', "objective.kind": trial.suggest_categorical("objective.kind", ["mine", "focal"])',
+            "metric = 'val/sure': not recorded by objective focal",
+        ),
+        "a maximised loss": Fault("val/sure", "val/loss", "val/loss is better if it is lower"),
         "a space that draws itself": Fault(
             RETURN, 'if trial.params["model.width"] != 16: import random; changes["seed"] = random.getrandbits(9)\n    '
             + RETURN, "gives two configs",

@@ -19,7 +19,7 @@ from support import ROOT
 
 from datamodules.toy import Toy
 from knobs import BadInputError, DataConfig, DataSpec, ModelConfig, RunConfig, Split, Splits, Study, Training, discover
-from knobs.config import LOWER_IS_BETTER, METRICS, describe, kind_class
+from knobs.config import describe, kind_class
 from knobs.search import SpaceProbe, check_space
 from knobs.testing import check_fits_one_batch, check_gradients, check_loads_twice, check_spec, loaded_splits
 
@@ -34,6 +34,7 @@ STUDIES = {name: discover.the_one(discover.load("studies", name), Study) for nam
 PARTS: dict[str, type[Any]] = {
     **{f"model={name}": cls for name, cls in MODELS.items()},
     **{f"data={name}": cls for name, cls in DATA.items()},
+    **{f"objective={name}": kind_class("objective", name) for name in discover.files("objectives")},
     **{f"optimizer={name}": kind_class("optimizer", name) for name in discover.files("optimizers")},
     **{f"schedule={name}": kind_class("schedule", name) for name in discover.files("schedules")},
     "training": Training,
@@ -319,9 +320,8 @@ def test_inputs_have_a_scale_that_networks_like(name: str) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_optimises_a_metric_that_its_runs_record(name: str) -> None:
     study = STUDIES[name]
-    metric = study.metric.removeprefix("val/")
-    assert metric in ("loss", *METRICS[study.baseline.data.spec().task])
-    assert (study.direction == "minimize") == (metric in LOWER_IS_BETTER)
+    metric = study.baseline.metrics[study.metric.removeprefix("val/")]
+    assert study.direction == metric.direction
 
 
 @pytest.mark.parametrize("name", STUDIES)

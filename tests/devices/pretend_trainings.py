@@ -16,13 +16,13 @@ from support import ROOT
 from trainings import Listener, lasting, of_seeds, together, toy_config
 
 from knobs import Ablation, OptimizerConfig, RunConfig, Study, Value, discover
+from knobs.config import usual_objective
 from knobs.devices import KINDS, device_kind
 from knobs.devices.cuda import CudaKind
 from knobs.devices.mps import MpsKind
 from knobs.training import Outcome, TrainJob
 from knobs.training.checkpoint import load_checkpoint
 from knobs.training.graphed_steps import WARM_UP
-from knobs.training.metrics import mean_loss
 from knobs.training.run import run_job
 from schedules.cosine import Cosine
 
@@ -135,9 +135,10 @@ def test_a_target_at_every_step_needs_no_operator_without_a_deterministic_versio
     spec = shipped("autocomplete").data.spec()
     outputs, targets = torch.ones(2, spec.outputs, 5, requires_grad=True), torch.tensor([[0, 1, 2, 3, 4]] * 2)
     device_kind(NAME).make_deterministic()
-    loss = mean_loss(spec, outputs.to(NAME), targets.to(NAME))
+    mean_loss = usual_objective(spec.task).loss
+    loss = mean_loss(outputs.to(NAME), targets.to(NAME))
     loss.backward()  # type: ignore[no-untyped-call]
-    assert loss.item() == pytest.approx(mean_loss(spec, outputs, targets).item(), rel=1e-5)
+    assert loss.item() == pytest.approx(mean_loss(outputs, targets).item(), rel=1e-5)
     with pytest.raises(RuntimeError, match="nll_loss2d_forward does not have a deterministic implementation"):
         torch.nn.functional.cross_entropy(outputs.to(NAME), targets.to(NAME))
 

@@ -1,6 +1,7 @@
 """The schema of the record: its names, its states, and that every value fits into every store."""
 
 import ast
+import contextlib
 import dataclasses
 import json
 import re
@@ -18,7 +19,7 @@ from support import ROOT, quick
 from written_records import BASELINE, a_study, an_ablation, new_tracker, record_ablation, record_study
 
 from knobs import BadInputError, Reference, RunConfig, Training, discover
-from knobs.config import KINDED, text_of
+from knobs.config import KINDED, metric_names, text_of
 from knobs.config.run import kind_class
 from knobs.launch.driver.open_run import OpenRun
 from knobs.launch.driver.run_recorder import RunRecorder
@@ -258,6 +259,8 @@ def values_of(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
         return values_of(inner[0], [limit for field in inner[1:] for limit in getattr(field, "metadata", [field])])
     if origin is typing.Literal:
         return st.sampled_from(inner)
+    if origin is tuple and inner[-1] is Ellipsis:
+        return st.lists(values_of(inner[0], []), max_size=3).map(tuple)
     if origin is tuple:
         return st.tuples(*(values_of(item, []) for item in inner))
     if type(None) in inner:
@@ -298,6 +301,12 @@ def parts(draw: st.DrawFn, cls: type[Any]) -> Any:
 def configs(draw: st.DrawFn) -> RunConfig:
     chosen = {place: draw(st.sampled_from([kind for at, kind in KINDS if at == place])) for place in KINDED}
     made = {place: draw(parts(kind_class(place, kind))) for place, kind in chosen.items()}
+    spec = made["data"].spec()
+    names = st.sets(st.sampled_from(metric_names(spec)), max_size=3).map(tuple)
+    objective = dataclasses.replace(made.pop("objective"), extra_metrics=draw(names))
+    with contextlib.suppress(BadInputError):  # another task's stays unset
+        objective.check(spec)
+        made["objective"] = objective
     return RunConfig(**made, training=draw(parts(Training)), seed=draw(st.integers(0, 2**63 - 1)))
 
 

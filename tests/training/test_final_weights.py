@@ -12,7 +12,6 @@ from knobs import RunConfig, Value
 from knobs.data.in_memory import InMemoryData
 from knobs.training import newest_checkpoints
 from knobs.training.checkpoint import load_checkpoint
-from knobs.training.metrics import mean_loss
 
 KNOBS: dict[str, Mapping[str, Value]] = {
     "last": {"training.keep": "last", "optimizer.lr": 0.5},
@@ -33,7 +32,7 @@ def iterates(config: RunConfig, cache: Path) -> tuple[nn.Module, list[list[torch
     for step in range(config.training.max_steps):
         x, y = next(iter(data.gather(*divmod(step, data.steps_per_epoch), 1)))
         optimizer.zero_grad()
-        mean_loss(spec, network(x), y).backward()  # type: ignore[no-untyped-call]
+        config.objective.loss(network(x), y).backward()  # type: ignore[no-untyped-call]
         norms.append([float(p.grad.norm()) for p in network.parameters() if p.grad is not None and p.dim() > 1])
         if config.training.clip_norm:
             torch.nn.utils.clip_grad_norm_(network.parameters(), config.training.clip_norm)
@@ -80,7 +79,7 @@ def test_the_running_mean_of_the_weights(begins: int, tmp_path: Path) -> None:
         for parameter, mean in zip(network.parameters(), means, strict=True):
             parameter.copy_(mean)
         x, y = InMemoryData(config, tmp_path / "cache", torch.device("cpu")).val
-        loss = mean_loss(config.data.spec(), network(x), y)
+        loss = config.objective.reported_loss(network(x), y)
     assert listener.curves()[-1][1]["val/loss"] == pytest.approx(float(loss), rel=1e-5)
 
 

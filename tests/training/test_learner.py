@@ -26,18 +26,18 @@ ALL: dict[str, Any] = {
     "optimizer__momentum": 0.9,
     "schedule__kind": "one_cycle",
     "training__clip_norm": 0.5,
-    "training__label_smoothing": 0.1,
+    "objective__label_smoothing": 0.1,
 }
 CASES: dict[str, dict[str, Any]] = {
     "sgd": PLAIN,
     "sgd, momentum, nesterov": {**PLAIN, "optimizer__momentum": 0.9, "optimizer__nesterov": True},
     "adamw": ADAMW,
     "adamw, clipped": {**ADAMW, "training__clip_norm": 0.3},
-    "label smoothing": {**ADAMW, "training__label_smoothing": 0.2},
+    "label smoothing": {**ADAMW, "objective__label_smoothing": 0.2},
     "dropout": {**ADAMW, "model__dropout": 0.4},
     "batch norm": {**PLAIN, "model__norm": "batch"},
     "all at once": ALL,
-    "binary": {**ADAMW, "data__task": "binary", "schedule__kind": "cosine", "training__label_smoothing": 0.1},
+    "binary": {**ADAMW, "data__task": "binary", "schedule__kind": "cosine", "objective__label_smoothing": 0.1},
     "regression": {**ADAMW, "data__task": "regression", "schedule__kind": "step"},
     "a recurrent network": {**ADAMW, "model__kind": "rnn", "data__layout": "sequence", "model__width": 8},
     "a residual network": {**ADAMW, "model__kind": "resnet", "model__width": 8},
@@ -74,6 +74,7 @@ def by_hand(config: RunConfig, cache: Path) -> tuple[list[float], list[float], d
         optimizer = torch.optim.SGD(network.parameters(), **options, momentum=momentum, nesterov=nesterov)
     else:
         optimizer = torch.optim.AdamW(network.parameters(), **options)
+    smooth = float(config.knobs().get("objective.label_smoothing", 0.0))  # type: ignore[arg-type]
     losses, held = [], []
     size, step = config.data.batch_size, 0
     for epoch in range(100):
@@ -83,7 +84,7 @@ def by_hand(config: RunConfig, cache: Path) -> tuple[list[float], list[float], d
             chosen = order(epoch)[batch * size : (batch + 1) * size]
             network.train()
             optimizer.zero_grad()
-            loss = loss_of(network(x[chosen]), y[chosen], config.training.label_smoothing)
+            loss = loss_of(network(x[chosen]), y[chosen], smooth)
             loss.backward()
             if config.training.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), config.training.clip_norm)

@@ -60,7 +60,7 @@ def test_the_monitored_metric_chooses_in_its_own_direction(
 def test_an_unknown_monitor_fails_in_one_line(tmp_path: Path) -> None:
     ended = train(toy_config(training__monitor="acuracy"), tmp_path / "run")
     assert ended.state == "failed"
-    assert ended.message == "training.monitor = 'acuracy': no metric of this task; did you mean accuracy?"
+    assert ended.message == "training.monitor = 'acuracy': no metric of objective cross_entropy; did you mean accuracy?"
 
 
 @pytest.mark.parametrize("task", ["regression", "multiclass"])

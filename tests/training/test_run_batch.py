@@ -47,8 +47,13 @@ def check_against_alone(configs: Sequence[RunConfig], folder: Path, tolerance: f
         {},
         {"model.dropout": 0.3},
         {"model.norm": "batch", "model.depth": 2},
-        {"model.norm": "layer", "training.label_smoothing": 0.1},
-        {"training.clip_norm": 0.05, "data.task": "binary", "training.label_smoothing": 0.1},
+        {"model.norm": "layer", "objective.label_smoothing": 0.1},
+        {"training.clip_norm": 0.05, "data.task": "binary", "objective.label_smoothing": 0.1},
+        {"objective.kind": "focal", "model.depth": 2},
+        {"objective.balanced": True, "objective.label_smoothing": 0.1},
+        {"data.task": "binary", "objective.pos_weight": 3.0},
+        {"data.task": "regression", "objective.kind": "gaussian", "optimizer.lr": 0.01},
+        {"data.task": "regression", "objective.kind": "huber"},
         {"training.early_stop": 1, "optimizer.lr": 1.0},
         {"training.precision": "64", "optimizer.kind": "adamw"},
         {"optimizer.kind": "adagrad", "optimizer.weight_decay": 0.01, "data.task": "regression"},
@@ -117,7 +122,7 @@ def test_members_may_differ_in_more_than_their_seed(base: dict[str, Value], tmp_
         config.with_knobs(
             {f"optimizer.{second[config.optimizer.kind]}": 0.5, "model.dropout": 0.4, "model.init": "orthogonal"}
         ),
-        config.with_knobs({"schedule.warmup_steps": 9, "training.label_smoothing": 0.2, "training.clip_norm": 0.1}),
+        config.with_knobs({"schedule.warmup_steps": 9, "objective.label_smoothing": 0.2, "training.clip_norm": 0.1}),
         config.with_knobs({"training.keep": "last", "training.monitor": "loss", "seed": 3}),
         config.with_knobs({"training.early_stop": 1, "optimizer.lr": 3 * config.optimizer.lr}),
     ]

@@ -10,7 +10,6 @@ import numpy as np
 
 from knobs import stats
 from knobs.ablation import ClaimVerdict, is_selected
-from knobs.config import BOUNDS
 from knobs.record.recorded_ablation import RecordedAblation
 from knobs.record.recorded_cell import RecordedCell
 from knobs.record.schema import Metric
@@ -88,8 +87,7 @@ def _new_mean(cell: RecordedCell, metric: str) -> tuple[float, float] | None:
     estimate, without = cell.mean(metric), cell.left_out(metric)
     if estimate is None or len(without) < 2:
         return None
-    bounds = BOUNDS.get(metric.rpartition("/")[2])
-    return stats.new_samples_interval(estimate, list(without.values()), bounds=bounds)
+    return stats.new_samples_interval(estimate, list(without.values()), bounds=cell.bounds(metric))
 
 
 def _new_difference(cell: RecordedCell, base: RecordedCell, metric: str) -> tuple[float, float] | None:

@@ -29,10 +29,9 @@ LARGEST_INPUT = 1 << 18
 """Numbers in the inputs of one step, up to which networks were measured. The activations of large images, ten times,
 also need memory that one run does not."""
 
-OWN_KNOBS = frozenset({"seed", "training.label_smoothing", "training.clip_norm", "training.early_stop"})
-OWN_KNOBS |= {"training.monitor", "training.keep"}
+OWN_KNOBS = frozenset({"seed", "training.clip_norm", "training.early_stop", "training.monitor", "training.keep"})
 """Knobs in which members of a batch may differ, besides those of `ModelConfig.same_layers`, those of the schedule, and
-those of the optimizer that are numbers. Members share the kinds of all parts."""
+those of optimizer and objective that are numbers. Members share the kinds of all parts."""
 
 
 def batch_key(config: RunConfig, device: str) -> str:
@@ -47,7 +46,7 @@ def batch_key(config: RunConfig, device: str) -> str:
     if not device_kind(device).stacks_runs:
         return ""
     with torch.random.fork_rng(devices=[]):
-        network = config.model.build(spec)
+        network = config.model.build(config.network_spec)
     large = config.data.batch_size * spec.features > LARGEST_INPUT
     if large or not can_stack(network) or not pays(network, config.data.batch_size):
         return ""
@@ -82,5 +81,5 @@ def _shared_knobs(config: RunConfig) -> dict[str, object]:
         for name, value in config.knobs().items()
         if name not in own
         and (name == "schedule.kind" or not name.startswith("schedule."))
-        and not (name.startswith("optimizer.") and type(value) in (int, float))
+        and not (name.startswith(("optimizer.", "objective.")) and type(value) in (int, float))
     }

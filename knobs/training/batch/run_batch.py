@@ -1,7 +1,7 @@
 """Runs trained as one batch: a `Learner` over a stacked network.
 
 The members share layers, data and steps. They may differ in seed, learning rate and the optimizer's other numbers,
-schedule, dropout rate, label smoothing, initial weights, clipping, early stop and choice of the checkpoint
+schedule, dropout rate, the objective's numbers, initial weights, clipping, early stop and choice of the checkpoint
 (`batch/rule.py`). Each has its own order of the data, best checkpoint, curves and end. They equal those of its run
 alone, up to rounding. An interruption of the batch changes no bit. A member that has ended is trained on unheard, so
 that the others' bits do not depend on it.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from knobs.config import RunConfig, monitored
+from knobs.config import RunConfig
 from knobs.data.in_memory import RunBatchData
 from knobs.devices import device_kind
 from knobs.training.batch.stacking import member_state, stack_networks
@@ -24,8 +24,9 @@ from knobs.training.combined_optimizer import CombinedOptimizer
 from knobs.training.endings import complete_outcome, conclude_training, outcome_of_error
 from knobs.training.environment import Clock, make_reproducible, warnings_logged
 from knobs.training.learner import Learner
+from knobs.training.losses import BatchLoss
 from knobs.training.messages import Outcome
-from knobs.training.metrics import evaluate_members, loss_per_member
+from knobs.training.metrics import evaluate_members, nan_fault
 from knobs.training.monitor import BatchMonitor
 from knobs.training.run import build_network, fit_learner, refuse_untrainable, restore_checkpoint
 from knobs.training.state import TrainingState, divergence_message, steps_since
@@ -48,7 +49,7 @@ class RunBatch(Learner):
         networks, self.generators = [], []
         for config in configs:
             make_reproducible(config, device)
-            networks.append(config.model.build(config.data.spec()))
+            networks.append(config.model.build(config.network_spec))
             generator = device_kind(device.type).generator(device).manual_seed(config.seed)
             if device_kind(device.type).rng_state(device) is None:  # alone, dropout draws on after the initial weights
                 generator.set_state(torch.get_rng_state())
@@ -60,18 +61,17 @@ class RunBatch(Learner):
         """Each member's limit of the gradient's norm; None if nobody clips."""
         if any(limits):
             self.limits = torch.tensor([limit or torch.inf for limit in limits], device=device, dtype=self.floats)
-        smoothing = [config.training.label_smoothing for config in configs]
-        self.smoothing = torch.tensor(smoothing, device=device, dtype=self.floats) if any(smoothing) else None
-        self.metrics = [monitored(self.spec, config.training.monitor) for config in configs]
+        self.member_metrics = [config.metrics for config in configs]
+        self.monitored_metrics = [config.monitored for config in configs]
         self.rates = [0.0] * self.count
         self.members = [TrainingState() for _ in configs]
         self.divergences = [""] * self.count
         """Each member's message if it diverged, else empty."""
         self.pruned = [False] * self.count
 
-    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return each member's loss: (members,)."""
-        return loss_per_member(self.spec, outputs, targets, self.smoothing)
+    def build_loss(self) -> BatchLoss:
+        """Return the losses of all members, which step by step are (members,)."""
+        return BatchLoss([config.objective for config in self.configs], self.training_targets)
 
     def build_optimizer(self, named: list[tuple[str, torch.nn.Parameter]]) -> torch.optim.Optimizer:
         """Return one optimizer: over the stacked weights if members agree, else with each member's groups of views."""
@@ -162,7 +162,9 @@ class RunBatch(Learner):
         losses = [value / steps_since(state.step, every) for value in read(state.loss_sum.unbind())]
         norms, state.loss_sum = read(self.norm.unbind()), None
         going_on = [index for index in range(self.count) if not self.has_ended(index)]
-        found = evaluate_members(self.spec, [outputs[index] for index in going_on], targets)
+        found = evaluate_members(
+            [self.member_metrics[index] for index in going_on], [outputs[index] for index in going_on], targets
+        )
         weights = self.network.state_dict()
         for index, metrics in zip(going_on, found, strict=True):
             member = self.members[index]
@@ -171,11 +173,12 @@ class RunBatch(Learner):
             values |= {name: float(norm[index]) for name, norm in self.layers.items()}
             member.step = state.step
             if message := divergence_message(values, member.step):
-                self.divergences[index] = message
+                fault = self.loss.fault() or nan_fault(self.member_metrics[index], values)
+                self.divergences[index] = fault or message
                 continue
             training = self.configs[index].training
             copy_weights = partial(member_state, weights, index)
-            member.keep_if_best(values, self.metrics[index], copy_weights, last=training.keep == "last")
+            member.keep_if_best(values, self.monitored_metrics[index], copy_weights, last=training.keep == "last")
             last = member.stopped_early(training.early_stop) or member.step >= training.max_steps
             if not self.listener.after_member_validation(index, member.step, values, last=last):
                 self.pruned[index] = True
