@@ -43,7 +43,10 @@ class CrossEntropy(ObjectiveConfig):
             )
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss; weights that depend on the training split come from `training_loss`."""
+        """Return the mean loss; weights that depend on the training split come from `training_loss`.
+
+        `targets` may be probabilities, (batch, classes), as `mixup` makes them.
+        """
         if self.class_weights is not None:
             return self._weighted(outputs.new_tensor(self.class_weights), outputs, targets)
         return _mean(outputs, targets, self.label_smoothing)
@@ -74,6 +77,10 @@ class CrossEntropy(ObjectiveConfig):
         def each(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             import torch
 
+            if targets.is_floating_point():  # probabilities of mixed samples
+                shares = smoothing.view(-1, 1, 1)
+                aims = torch.lerp(targets, torch.full_like(targets, 1 / targets.shape[2]), shares)
+                return -(aims * outputs.log_softmax(2)).sum(2).mean(1)
             # torch's own takes three times as long for few classes
             total, right = outputs.logsumexp(2), outputs.gather(2, targets.unsqueeze(2)).squeeze(2)
             if not smooths:
@@ -97,6 +104,6 @@ class CrossEntropy(ObjectiveConfig):
 def _mean(outputs: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
     from torch.nn import functional as F
 
-    if outputs.dim() > 2 and device_kind(outputs.device.type).flattens_steps:
+    if outputs.dim() > 2 and not targets.is_floating_point() and device_kind(outputs.device.type).flattens_steps:
         outputs, targets = outputs.movedim(1, -1).flatten(0, -2), targets.flatten()
     return F.cross_entropy(outputs, targets, label_smoothing=smoothing)

@@ -41,7 +41,7 @@ Training = Generator[FromWorker, bool, FromWorker]
 
 def value_of(config: RunConfig, step: int) -> float:
     """Return the loss of a made-up training: it depends on the config and falls with the steps."""
-    return random.Random(config.to_json()).random() / step
+    return random.Random(config.digest("")).random() / step  # a new knob at its default changes no value
 
 
 def train_in_memory(job: TrainJob) -> Training:

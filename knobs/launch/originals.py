@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,8 @@ def _runs_of_label(label: str, receipts: dict[str, Any], folder: Path) -> list[O
     name = labels.get(" ".join(label.split()))
     if name is None:
         raise BadInputError(f"no cell {label!r} with config and seeds in {folder}{nearest(label, labels)}")
-    keys = [key for key in runs if key == name or key.startswith((f"{name}/s", f"{name}."))]
+    replicate = re.compile(rf"{re.escape(name)}\.\d+")
+    keys = [key for key in runs if key == name or key.startswith(f"{name}/s") or replicate.fullmatch(key)]
     keys = [key for key in keys if "replicates" not in runs[key]]  # a trial that trained nothing itself
     found = [_original_from_receipt(key, configs[name], receipts) for key in sorted(keys)]
     found = [original for original in found if _is_reproducible(original.state)]

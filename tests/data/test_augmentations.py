@@ -16,6 +16,7 @@ from datamodules.toy import Toy
 from knobs import part
 from knobs.data.augmentations import flip, mixup, noise, shift
 from knobs.data.in_memory import InMemoryData, Interval, RunBatchData
+from objectives.cross_entropy import CrossEntropy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,6 +114,29 @@ def test_evaluations_see_the_samples_as_they_are(tmp_path: Path) -> None:
         assert all(
             torch.equal(a, b) for (a, _), (b, _) in zip(getattr(noisy, name)(), getattr(plain, name)(), strict=True)
         )
+
+
+@part
+class Mixed(Toy):
+    """Toy data, mixed."""
+
+    def augment(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return mixed samples."""
+        return mixup(x, y, generator, 0.4, classes=self.spec().outputs)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_mixed_samples_train_alone_and_together(smoothing: float) -> None:
+    data = Mixed()
+    objective = CrossEntropy(label_smoothing=smoothing)
+    outputs = torch.randn(2, 8, data.spec().outputs, generator=generator(), dtype=torch.float64)
+    labels = torch.arange(8) % data.spec().outputs
+    pairs = [data.augment(torch.randn(8, 4, dtype=torch.float64), labels, generator(seed)) for seed in (1, 2)]
+    targets = torch.stack([y for _, y in pairs])
+    together = objective.stacked_loss([objective, objective], outputs)
+    assert together is not None
+    alone = torch.stack([objective.loss(outputs[k], targets[k]).mean() for k in range(2)])
+    torch.testing.assert_close(together(outputs, targets), alone, rtol=1e-12, atol=0)
 
 
 MINE = '''"""Digits that are cut."""
