@@ -92,4 +92,4 @@ class BinaryCrossEntropy(ObjectiveConfig):
         share = self.label_smoothing
         smooth = targets * (1.0 - share) + 0.5 * share if share else targets
         each = F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none")
-        return (each * weights.to(each.dtype)[targets.long()]).squeeze(1)
+        return (each * weights[0].to(each.dtype).lerp(weights[1].to(each.dtype), targets)).squeeze(1)

@@ -94,6 +94,9 @@ class CrossEntropy(ObjectiveConfig):
         """Return each target's loss times its class's weight: (rows,)."""
         from torch.nn import functional as F
 
+        if targets.is_floating_point():
+            each = F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing, reduction="none")
+            return each * (targets @ weights.to(each.dtype))
         if outputs.dim() > 2:
             outputs = outputs.movedim(1, -1)
         rows, labels = outputs.flatten(0, -2), targets.flatten()

@@ -21,15 +21,25 @@ class Focal(ObjectiveConfig):
     """How much less samples count that are predicted well."""
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return each sample's loss: (batch,) or (batch, steps)."""
-        import torch
+        """Return each sample's loss: (batch,) or (batch, steps).
+
+        `targets` may be probabilities, (batch, classes), as `mixup` makes them.
+        """
         from torch.nn import functional as F
 
-        if torch.is_floating_point(targets):  # binary: one logit, labels of 0.0 and 1.0
-            right = F.logsigmoid(torch.where(targets == 1, outputs, -outputs)).squeeze(1)
-        else:
-            right = F.log_softmax(outputs, dim=1).gather(1, targets.unsqueeze(1)).squeeze(1)
+        if outputs.shape[1] == 1:  # binary: one logit, labels of 0.0 and 1.0
+            each = self._focused(F.logsigmoid(-outputs)).lerp(self._focused(F.logsigmoid(outputs)), targets)
+            return each.squeeze(1)
+        log_p = F.log_softmax(outputs, dim=1)
+        if targets.is_floating_point():
+            return (targets * self._focused(log_p)).sum(1)
+        return self._focused(log_p.gather(1, targets.unsqueeze(1)).squeeze(1))
+
+    def _focused(self, log_p: torch.Tensor) -> torch.Tensor:
+        """Return the loss at log-probabilities of the true class."""
+        import torch
+
         if self.gamma == 0:
-            return -right
-        wrong = -torch.expm1(right.clamp(max=-1e-12 if right.dtype == torch.float64 else -1e-7))
-        return -(wrong**self.gamma) * right  # at a probability of 1 the power has no finite slope below gamma 1
+            return -log_p
+        nearly = -1e-12 if log_p.dtype == torch.float64 else -1e-7  # at 1 the power has no slope if gamma is below 1
+        return -((-torch.expm1(log_p.clamp(max=nearly))) ** self.gamma) * log_p

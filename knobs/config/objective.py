@@ -132,9 +132,7 @@ class ObjectiveConfig(KindedPart):
         found = {"loss": Metric(name="loss", direction="minimize", bounds=self.loss_bounds, compute=self._mean_loss)}
         for metric in own:
             if not isinstance(metric, Metric):
-                raise BadInputError(
-                    f"{where} returns {type(metric).__name__}; return Metric objects"
-                )
+                raise BadInputError(f"{where} returns {type(metric).__name__}; return Metric objects")
             if metric.name in found:
                 raise BadInputError(f"{where} returns two metrics named {metric.name}")
             found[metric.name] = metric

@@ -18,7 +18,19 @@ import torch
 from support import ROOT
 
 from datamodules.toy import Toy
-from knobs import BadInputError, DataConfig, DataSpec, ModelConfig, RunConfig, Split, Splits, Study, Training, discover
+from knobs import (
+    BadInputError,
+    DataConfig,
+    DataSpec,
+    ModelConfig,
+    ObjectiveConfig,
+    RunConfig,
+    Split,
+    Splits,
+    Study,
+    Training,
+    discover,
+)
 from knobs.config import describe, kind_class
 from knobs.search import SpaceProbe, check_space
 from knobs.testing import check_fits_one_batch, check_gradients, check_loads_twice, check_spec, loaded_splits
@@ -152,7 +164,10 @@ def every_config() -> list[RunConfig]:
     base = STUDIES[min(STUDIES)].baseline
     configs = [base]
     for cls in PARTS.values():
-        configs += [dataclasses.replace(base, **{cls.part_name: other}) for other in variants(cls()).values()]
+        fits = base
+        if issubclass(cls, ObjectiveConfig):
+            fits = dataclasses.replace(base, data=Toy(task=cls.tasks[-1]))
+        configs += [dataclasses.replace(fits, **{cls.part_name: other}) for other in variants(cls()).values()]
     return configs + [study.baseline for study in STUDIES.values()]
 
 

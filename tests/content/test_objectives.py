@@ -216,6 +216,17 @@ def test_focal_stays_finite_at_certainty(gamma: float) -> None:
     assert outputs.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    "objective",
+    [CrossEntropy(), CrossEntropy(class_weights=(0.5, 1.0, 2.0, 4.0)), Focal(gamma=1.5), CrossEntropy(balanced=True)],
+)
+def test_probabilities_of_one_class_are_its_label(objective: ObjectiveConfig) -> None:
+    outputs, targets = drawn_batch(objective, SPECS["multiclass"])
+    loss = objective.training_loss(lambda: targets)
+    certain = torch.nn.functional.one_hot(targets, 4).double()
+    torch.testing.assert_close(loss(outputs, certain).mean(), loss(outputs, targets).mean())
+
+
 def test_regressions_are_their_formulas() -> None:
     outputs, targets = drawn_batch(SquaredError(), SPECS["regression"])
     o, t = outputs.numpy(), targets.numpy()
