@@ -14,7 +14,8 @@ class LionOptimizer(torch.optim.Optimizer):
     def __init__(
         self, groups: Iterable[dict[str, Any]], *, lr: float, weight_decay: float, betas: tuple[float, float]
     ) -> None:
-        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "betas": betas})
+        # capturable: the rate may be a tensor on the device, as a CUDA graph needs it
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "betas": betas, "capturable": False})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -30,5 +31,6 @@ class LionOptimizer(torch.optim.Optimizer):
             updates = torch._foreach_lerp(gradients, momenta, beta1)
             torch._foreach_sign_(updates)
             torch._foreach_mul_(weights, 1.0 - rate * group["weight_decay"])
-            torch._foreach_add_(weights, updates, alpha=-rate)
+            torch._foreach_mul_(updates, -rate)
+            torch._foreach_add_(weights, updates)
             torch._foreach_lerp_(momenta, gradients, 1.0 - beta2)

@@ -10,7 +10,6 @@ from knobs.checks.check import FailedCheckError
 from knobs.config import DataSpec, ObjectiveConfig, Task
 from knobs.errors import BadInputError
 from knobs.training.losses import TrainingLoss
-from knobs.training.metrics import evaluate
 from knobs.user_code import line_of, user_error
 
 SAMPLES, TRIED = 48, 8
@@ -91,6 +90,8 @@ def check_metrics(objective: ObjectiveConfig, spec: DataSpec) -> str:
 
     Return the metrics' names.
     """
+    from knobs.training.metrics import evaluate  # imports Lightning, for which no launch should wait
+
     outputs, targets = drawn_batch(objective, spec)
     metrics = objective.recorded_metrics(spec)
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
