@@ -113,6 +113,7 @@ def make_trials(tracker: Tracker) -> None:
         feedback_lag=4,
         baseline_first=True,
         sampler="tpe",
+        replicates={"seeds": 1, "knob": "", "values": []},
         pruner="none",
     )
     tracker.upload_texts(parent, {Artifact.DEFINITION: definition_to_json(definition)})

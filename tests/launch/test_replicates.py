@@ -11,11 +11,22 @@ from typing import Any
 import optuna
 import pytest
 from memory_pool import ENVIRONMENT, MemoryPool, QuietDisplay, Training, train_in_memory
-from written_records import BASELINE, a_study, an_ablation, new_tracker, rate, record_ablation, record_study
+from written_records import (
+    BASELINE,
+    a_study,
+    an_ablation,
+    new_tracker,
+    rate,
+    record_ablation,
+    record_study,
+    start_ablation,
+)
 
 from knobs import Replicates, RunConfig, Study
 from knobs.errors import BadInputError, InterruptedBySignal
+from knobs.launch.ablation_parent import close_ablation
 from knobs.launch.driver import Driver
+from knobs.launch.plans.ablation_plan import AblationPlan
 from knobs.launch.plans.study_plan import StudyPlan
 from knobs.launch.plans.trial_batches import StudyBatches
 from knobs.launch.pools.messages import NewPoint, RunEnded, Train
@@ -237,6 +248,37 @@ def test_an_ablation_tunes_with_several_seeds(tmp_path: Path) -> None:
     sizes = [len(m.jobs) for worker in pool.workers for m in worker.received if isinstance(m, Train)]
     assert max(sizes) == 10  # trials, replicates and repetitions train together
     assert recorded.missing == []
+
+
+@pytest.mark.parametrize("checks", [3, 11, 40])
+def test_an_interrupted_ablation_with_tuning_seeds(checks: int, tmp_path: Path) -> None:
+    made = an_ablation(tuning_seeds=2, trials=3, repetitions=2, seeds=1)
+    whole = record_ablation(new_tracker(tmp_path / "whole"), "a", made)
+    tracker = new_tracker(tmp_path / "interrupted")
+    parent = start_ablation(tracker, "a", made)
+    plan = AblationPlan("a", made, tracker, "cpu")
+    plan.open(parent, fresh=False)
+    plan.extend(2)
+    driver, left = Driver(tracker, MemoryPool(), QuietDisplay(), fresh=False), iter(range(checks))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise InterruptedBySignal(signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("knobs.signals.check", check)
+        with pytest.raises(InterruptedBySignal):
+            driver.run(plan)
+    close_ablation(tracker, plan, parent, StateName.INTERRUPTED)
+    again = record_ablation(tracker, "a", made)
+    for one, other in zip(again.cells, whole.cells, strict=True):
+        for runs, others in ((one.trials, other.trials), (one.seeds, other.seeds)):
+            assert [(r.key, r.state, r.value("val/accuracy")) for r in runs] == [
+                (r.key, r.state, r.value("val/accuracy")) for r in others
+            ]
+    replicates = runs_of_kind(tracker, Kind.REPLICATE, tracker.experiment("a"))
+    assert len(replicates) == 2 * 2 * 3 * 2
+    assert {row.status for row in replicates} == {"FINISHED"}
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def rate(config: RunConfig) -> float:
     return float(config.knobs()["optimizer.lr"])  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_winner_that_no_seed_reaches_is_named(tracker: Tracker) -> None:
     """One tuning: a lucky trial says .97, its seeds give .63 with a spread of .3, as in a report that we published."""
 
@@ -101,12 +102,14 @@ def test_a_winner_that_no_seed_reaches_is_named(tracker: Tracker) -> None:
     assert "width 8" in str(found.parts)
 
 
+@pytest.mark.slow
 def test_winners_that_their_seeds_reach_are_fine(tracker: Tracker) -> None:
     made = recorded(tracker, lambda config: 0.8 + 0.01 * noise(config))
     found = check_winners_reached(made, ledger(made))
     assert found.fine, found.parts
 
 
+@pytest.mark.slow
 def test_rising_tuning_curves_and_rates_that_do_not_matter(tracker: Tracker) -> None:
     steep = recorded(tracker, lambda config: rate(config) ** 0.5 * 0.9 + 0.001 * noise(config))
     assert not check_trials(steep, ledger(steep)).fine
@@ -114,6 +117,7 @@ def test_rising_tuning_curves_and_rates_that_do_not_matter(tracker: Tracker) -> 
     assert check_trials(flat, ledger(flat)).fine
 
 
+@pytest.mark.slow
 def test_cells_whose_winners_differ_alone_are_named(tracker: Tracker) -> None:
     def by_luck(config: RunConfig) -> float:
         wide = config.knobs()["model.width"] == 16
@@ -128,6 +132,7 @@ def test_cells_whose_winners_differ_alone_are_named(tracker: Tracker) -> None:
     assert check_same_trials(recorded(other, everywhere)).fine
 
 
+@pytest.mark.slow
 def test_the_spread_of_tuning_beside_that_of_seeds(tracker: Tracker) -> None:
     """The winner's rate decides the value; seeds add a little."""
 
