@@ -39,24 +39,18 @@ class BinaryCrossEntropy(ObjectiveConfig):
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean loss; weights that depend on the training split come from `training_loss`."""
-        from torch.nn import functional as F
-
         if self.pos_weight != 1:
             return self._weighted(outputs.new_tensor([1.0, self.pos_weight]), outputs, targets)
-        share = self.label_smoothing
-        smooth = targets * (1.0 - share) + 0.5 * share if share else targets
-        return F.binary_cross_entropy_with_logits(outputs, smooth)
+        return _mean(self.label_smoothing)(outputs, targets)
 
     def reported_loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy, without smoothing and weights."""
-        from torch.nn import functional as F
-
-        return F.binary_cross_entropy_with_logits(outputs, targets)
+        return _mean(0.0)(outputs, targets)
 
     def training_loss(self, targets: Callable[[], torch.Tensor]) -> Loss:
         """Return the loss with its weights made once. Raise `BadInputError` if a label is missing."""
         if self.pos_weight == 1 and not self.balanced:
-            return self.loss
+            return _mean(self.label_smoothing)
         import torch
 
         labels = targets()
@@ -71,13 +65,13 @@ class BinaryCrossEntropy(ObjectiveConfig):
         """Return the loss of members that may differ in label smoothing; with weights there is none."""
         if any(member.balanced or member.pos_weight != 1 for member in members):
             return None
+        import torch
+        from torch.nn import functional as F
+
         smoothing = like.new_tensor([member.label_smoothing for member in members])
         smooths = bool(smoothing.any())
 
         def each(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            import torch
-            from torch.nn import functional as F
-
             if smooths:
                 shares = smoothing.view(-1, *[1] * (targets.dim() - 1))
                 targets = torch.lerp(targets, targets.new_full((), 0.5), shares)
@@ -93,3 +87,14 @@ class BinaryCrossEntropy(ObjectiveConfig):
         smooth = targets * (1.0 - share) + 0.5 * share if share else targets
         each = F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none")
         return (each * weights[0].to(each.dtype).lerp(weights[1].to(each.dtype), targets)).squeeze(1)
+
+
+def _mean(share: float) -> Loss:
+    """Return the mean loss with label smoothing as a function; what it calls is looked up once."""
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    def mean(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        smooth = targets * (1.0 - share) + 0.5 * share if share else targets
+        return binary_cross_entropy_with_logits(outputs, smooth)
+
+    return mean

@@ -49,16 +49,16 @@ class CrossEntropy(ObjectiveConfig):
         """
         if self.class_weights is not None:
             return self._weighted(outputs.new_tensor(self.class_weights), outputs, targets)
-        return _mean(outputs, targets, self.label_smoothing)
+        return _mean(self.label_smoothing)(outputs, targets)
 
     def reported_loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy, without smoothing and weights."""
-        return _mean(outputs, targets, 0.0)
+        return _mean(0.0)(outputs, targets)
 
     def training_loss(self, targets: Callable[[], torch.Tensor]) -> Loss:
         """Return the loss with its weights made once."""
         if self.class_weights is None and not self.balanced:
-            return self.loss
+            return _mean(self.label_smoothing)
         import torch
 
         labels = targets().flatten()
@@ -71,12 +71,12 @@ class CrossEntropy(ObjectiveConfig):
         """Return the loss of members that may differ in label smoothing; with weights there is none."""
         if any(member.balanced or member.class_weights is not None for member in members):
             return None
+        import torch
+
         smoothing = like.new_tensor([member.label_smoothing for member in members])
         smooths = bool(smoothing.any())
 
         def each(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            import torch
-
             if targets.is_floating_point():  # probabilities of mixed samples
                 shares = smoothing.view(-1, 1, 1)
                 aims = torch.lerp(targets, torch.full_like(targets, 1 / targets.shape[2]), shares)
@@ -104,9 +104,13 @@ class CrossEntropy(ObjectiveConfig):
         return (each * weights.to(each.dtype)[labels]).view(targets.shape)
 
 
-def _mean(outputs: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
-    from torch.nn import functional as F
+def _mean(smoothing: float) -> Loss:
+    """Return the mean loss as a function; what it calls is looked up once."""
+    from torch.nn.functional import cross_entropy
 
-    if outputs.dim() > 2 and not targets.is_floating_point() and device_kind(outputs.device.type).flattens_steps:
-        outputs, targets = outputs.movedim(1, -1).flatten(0, -2), targets.flatten()
-    return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
+    def mean(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if outputs.dim() > 2 and not targets.is_floating_point() and device_kind(outputs.device.type).flattens_steps:
+            outputs, targets = outputs.movedim(1, -1).flatten(0, -2), targets.flatten()
+        return cross_entropy(outputs, targets, label_smoothing=smoothing)
+
+    return mean

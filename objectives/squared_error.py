@@ -27,6 +27,12 @@ class SquaredError(ObjectiveConfig):
 
         return F.mse_loss(outputs, targets)
 
+    def training_loss(self, targets: Callable[[], torch.Tensor]) -> Loss:
+        """Return torch's own function."""
+        from torch.nn.functional import mse_loss
+
+        return mse_loss
+
     def stacked_loss(self, members: Sequence[SquaredError], like: torch.Tensor) -> Loss | None:
         """Return the mean loss of each member."""
         from torch.nn import functional as F
