@@ -98,7 +98,8 @@ def test_any_step_can_be_the_first(tmp_path: Path) -> None:
     plain = list(Interval(InMemoryData(toy_config(), tmp_path, CPU), 0, 20))
     assert not any(torch.equal(a, b) for (a, _), (b, _) in zip(whole, plain, strict=True))
     differences = [a - b for (a, _), (b, _) in zip(whole, plain, strict=True)]
-    assert not torch.allclose(differences[0], differences[data.steps_per_epoch])  # drawn anew in each epoch
+    again = differences[data.steps_per_epoch]
+    assert not torch.allclose(differences[0], again, atol=1e-4)  # drawn anew in each epoch
 
 
 def test_a_member_of_a_batch_sees_what_it_sees_alone(tmp_path: Path) -> None:
