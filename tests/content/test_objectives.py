@@ -149,9 +149,10 @@ def test_a_loss_that_draws_draws_once_a_step() -> None:
     [
         [CrossEntropy(label_smoothing=s) for s in (0.0, 0.1, 0.3)],
         [Focal(gamma=g) for g in (0.0, 1.0, 3.0)],
+        [Focal(gamma=g) for g in (1.0, 1.0001, 1.0002)],
         [CrossEntropy(balanced=True, label_smoothing=s) for s in (0.0, 0.1, 0.3)],
     ],
-    ids=["smoothing", "gamma", "balanced"],
+    ids=["smoothing", "gamma", "nearly equal", "balanced"],
 )
 def test_members_of_a_batch_may_differ_in_numbers(members: list[ObjectiveConfig]) -> None:
     outputs, targets = drawn_batch(members[0], SPECS["multiclass"], 3 * 16)
@@ -188,6 +189,22 @@ def test_balanced_is_scikit_learns_balanced(cls: type[Any], task: str) -> None:
     found = training_loss(cls(balanced=True), targets)(outputs, targets).item()
     assert found == pytest.approx((plain * torch.from_numpy(weights)[labels]).mean().item(), rel=1e-6)
     assert cls(balanced=True).reported_loss(outputs, targets).item() == pytest.approx(plain.mean().item())
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        CrossEntropy(label_smoothing=0.3),
+        CrossEntropy(class_weights=(0.5, 1.0, 2.0, 4.0)),
+        CrossEntropy(balanced=True),
+        BinaryCrossEntropy(label_smoothing=0.3),
+        BinaryCrossEntropy(pos_weight=3.0),
+        BinaryCrossEntropy(balanced=True),
+    ],
+)
+def test_the_reported_loss_is_without_smoothing_and_weights(objective: ObjectiveConfig) -> None:
+    outputs, targets = drawn_batch(objective, SPECS[objective.tasks[0]])
+    assert torch.equal(objective.reported_loss(outputs, targets), type(objective)().loss(outputs, targets))
 
 
 def test_pos_weight_is_torchs() -> None:
