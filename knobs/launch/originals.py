@@ -11,8 +11,8 @@ from typing import Any
 from knobs.code import Reads
 from knobs.config import RunConfig
 from knobs.errors import BadInputError, nearest
+from knobs.launch.plans.recorded_trials import recorded_replicates
 from knobs.record.curves import Curves, first_difference, values_hash
-from knobs.record.queries import newest_by_number, runs_under
 from knobs.record.runs import RecordedRun, RunReader, recorded_config, recorded_reads
 from knobs.record.schema import RECEIPTS_VERSION, Artifact, Metric, Tag, is_test
 from knobs.record.states import STATES, StateName
@@ -81,8 +81,7 @@ def originals_from_store(tracker: Tracker, row: Row) -> list[Original]:
     """Return a recorded run, or the replicates of a trial that has some. Raise `BadInputError` as for one run."""
     if not row.replicated:
         return [_original_from_store(tracker, row)]
-    below = newest_by_number(runs_under(tracker, row.id, row.experiment), lambda one: (one.replicate,))
-    if not (found := [one for one in below if _is_reproducible(one.state)]):
+    if not (found := [one for one in recorded_replicates(tracker, row) if _is_reproducible(one.state)]):
         raise BadInputError(f"no replicate of run {row.id} finished, so there is nothing to reproduce")
     return [_original_from_store(tracker, one) for one in found]
 

@@ -7,7 +7,8 @@ from knobs.config import RunConfig
 from knobs.launch.driver import Driver
 from knobs.launch.plans import FinishedRun, FixedPlan, PlannedRun
 from knobs.launch.plans.continuing import can_continue, continued
-from knobs.launch.plans.replicated_trials import replicates_by_number, write_test_means
+from knobs.launch.plans.recorded_trials import recorded_replicates
+from knobs.launch.plans.replicated_trials import write_test_means
 from knobs.launch.plans.run_names import shortened, trial_label
 from knobs.launch.plans.study_plan import StudyPlan
 from knobs.record.queries import counted_trials, newest_by_number, runs_under
@@ -50,8 +51,7 @@ def read_test_of_winner(driver: Driver, tracker: Tracker, plan: StudyPlan) -> No
 def _read_test(driver: Driver, tracker: Tracker, plan: StudyPlan, winner: Row) -> None:
     def trained() -> list[Row]:
         """Return the runs whose weights the winner's test metrics are of."""
-        below = runs_under(tracker, winner.id, winner.experiment) if winner.replicated else [tracker.get(winner.id)]
-        return replicates_by_number(below) if winner.replicated else below
+        return recorded_replicates(tracker, winner) or [winner]
 
     reading = FixedPlan(
         plan.name,

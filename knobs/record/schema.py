@@ -37,7 +37,7 @@ class Tag:
     REPLICATE: Final = "knobs.replicate"
     """A replicate's number within its trial."""
     REPLICATES: Final = "knobs.replicates"
-    """Of a trial whose replicates are the runs below it: how many there are."""
+    """The number of replicates of a trial whose replicates are the runs below it."""
     REPETITION: Final = "knobs.repetition"
     """The repetition of an ablation that a trial or a fresh seed belongs to."""
     ABLATION: Final = "knobs.ablation"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from knobs.launch.driver.current_code import CurrentCode
 from knobs.launch.driver.open_run import OpenRun
@@ -37,12 +38,11 @@ class RunOpener:
         for run in self.opening:
             self.recorder.count_attempt(run)
         cache = self.recorder.places.cache
-        return [
-            run.job(
-                self.recorder.scratch(run), cache, tuple(resume), initial_checkpoint(self.recorder.tracker, run.config)
-            )
-            for run in self.opening
-        ]
+        return [run.job(self.recorder.scratch(run), cache, tuple(resume), self._initial(run)) for run in self.opening]
+
+    def _initial(self, run: OpenRun) -> Path | None:
+        """Return the checkpoint with a run's initial weights. An ended run, whose test split is read, needs none."""
+        return initial_checkpoint(self.recorder.tracker, run.config) if run.trains else None
 
     def handed_out(self) -> list[OpenRun]:
         """Return the opened runs: a worker has them now."""

@@ -1,4 +1,4 @@
-"""From a trial to the runs that train it."""
+"""Plans the runs that train a trial."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrialRuns:
     """The cell of an ablation that the study tunes."""
     tags: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
-    """Of the labels of trials."""
+    """Stands before the labels of trials."""
     batches: TrialBatches
     """Which runs train together."""
     index: int = 0
